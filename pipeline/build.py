@@ -1,0 +1,219 @@
+"""Build a corpus: the stages in order, each only as far as its ledger says there is work to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipeline import progress
+from pipeline.config import Config
+from pipeline.errors import CorpusmillError
+from pipeline.ledger import Ledger, Unit, digest
+from pipeline.shards.format import INDEX, Header
+from pipeline.stages import dedup, encode, ingest, report, shards, tokenizer, train, work
+from pipeline.storage import Root
+
+if TYPE_CHECKING:
+    from pipeline.jobs.runner import Runner
+
+STAGES = {module.STAGE: module for module in (ingest, dedup, tokenizer, shards, train, report)}
+"""What `build` runs, in this order. Encoding, which leaves only scratch, is the first half of the shards stage."""
+
+
+class StageFailed(CorpusmillError):
+    """Units of a stage that could not be processed; everything else of the stage is committed."""
+
+
+@dataclass
+class Outcome:
+    """What a build did: "built", "up to date" or "nothing to do" by stage, and the faults of input files by unit."""
+
+    stages: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+class Builder:
+    """Builds one corpus. ``workers`` and ``beam_options`` say where Beam runs; they change no byte of the corpus."""
+
+    def __init__(self, config: Config, workers: int = 1, beam_options: tuple[str, ...] = ()):
+        self.config = config
+        self.workers = workers
+        self.beam_options = beam_options
+        self.root = Root(config.root)
+        self.ledger = Ledger(self.root)
+        self._remembered: dict[str, list[Unit]] = {}
+
+    def build(self, last: str = "report") -> Outcome:
+        """Run the stages up to ``last``, holding the corpus: a second run on it is refused.
+
+        Raises StageFailed when units could not be processed. Faults of input files do not stop the build; they are in
+        the outcome and in the ledger.
+        """
+        outcome = Outcome()
+        with self.root.lock():
+            self.root.sweep("ledger", *(folder for module in (*STAGES.values(), encode) for folder in module.FOLDERS))
+            for name in self.root.sizes("ledger/running"):
+                self.root.remove(name)
+            self._record_config()
+            for stage in self._until(last):
+                if stage == train.STAGE and not self.config.run:
+                    outcome.stages[stage] = "nothing to do: the configuration has no [run.NAME]"
+                elif self._is_current(stage):
+                    outcome.stages[stage] = "up to date"
+                else:
+                    getattr(self, f"_build_{stage}")()
+                    outcome.stages[stage] = "built"
+            outcome.faults = self._row("ingest")["faults"]
+        return outcome
+
+    def plan(self, last: str = "report") -> dict[str, Any]:
+        """What `build` would do, changing nothing: input files with their units, and the state of each stage."""
+        units = self._units("ingest", remember=False)
+        files: dict[str, dict[str, Any]] = {}
+        for unit in units:
+            file = files.setdefault(unit.spec["path"], {"units": 0, "bytes": unit.spec["inputs"]["bytes"]})
+            file["units"] += 1
+        todo = self.ledger.pending("ingest", units, ingest.FOLDERS)
+        stages: list[dict[str, Any]] = []
+        waits_for = ""
+        for stage in self._until(last):
+            state = f"after {waits_for}" if waits_for else "up to date" if self._is_current(stage) else "to do"
+            if state == "to do":
+                waits_for = stage
+            stages.append({"stage": stage, "state": state})
+        stages[0] |= {
+            "units": len(units),
+            "units_committed": len(units) - len(todo),
+            "bytes": sum(unit.bytes for unit in units),
+            "bytes_to_do": sum(unit.bytes for unit in todo),
+        }
+        return {"corpus": self.root.url, "files": files, "stages": stages}
+
+    @staticmethod
+    def _until(last: str) -> list[str]:
+        names = list(STAGES)
+        return names[: names.index(last) + 1]
+
+    def _record_config(self) -> None:
+        value = self.config.model_dump(mode="json", exclude={"root"})
+        data = {"config": value, "digest": digest(value)}
+        if self.root.read_json("ledger/config.json") != data:
+            self.root.write_json("ledger/config.json", data)
+
+    def _row(self, stage: str) -> dict[str, Any]:
+        row = self.ledger.stage(stage)
+        if row is None:
+            raise CorpusmillError(f"stage {stage} is not complete", file=self.root.url, mend=f"corpusmill {stage} CONFIG")
+        return row
+
+    def _units(self, stage: str, remember: bool = True) -> list[Unit]:
+        """The units of a stage that those before it determine (all but shards, which depend on the encoded lengths)."""
+        if stage == "ingest":
+            if stage not in self._remembered:
+                self._remembered[stage] = ingest.plan(self.config, self.root, remember)
+            return self._remembered[stage]
+        if stage == "dedup":
+            return dedup.plan(self.config, self._row("ingest")["digest"], self.ledger.rows("ingest"))
+        if stage == "tokenizer":
+            return [tokenizer.plan(self.config, self._row("dedup")["digest"])]
+        if stage == "train":
+            return train.plan(self.config, self._row("shards")["digest"])
+        rows = {name: row["digest"] for name in ("ingest", "dedup", "tokenizer", "shards", "train") if (row := self.ledger.stage(name))}
+        return [report.plan(self.config, rows)]
+
+    def _key(self, stage: str) -> str:
+        """The digest of everything a stage depends on."""
+        if stage != "shards":
+            return digest(sorted(unit.key for unit in self._units(stage)))
+        settings = self.config.shards.model_dump()
+        upstream = [self._row(name)["digest"] for name in ("dedup", "tokenizer")]
+        return digest([encode.VERSION, shards.VERSION, settings, *upstream])
+
+    def _is_current(self, stage: str) -> bool:
+        """Whether a stage is closed with the key it has now, and every part is there."""
+        if stage == train.STAGE and not self.config.run:
+            return True
+        row = self.ledger.stage(stage)
+        return row is not None and row["key"] == self._key(stage) and self.ledger.intact(stage, STAGES[stage].FOLDERS)
+
+    def _build_ingest(self) -> None:
+        self._settle(ingest.STAGE, self._units("ingest"), ingest.FOLDERS, self._map)
+
+    def _build_dedup(self) -> None:
+        units = self._units("dedup")
+
+        def job(pending: list[Unit]) -> None:
+            from pipeline.jobs.dedup import find_duplicates
+
+            find_duplicates(self.root.url, units, pending, self._runner())
+
+        self._settle(dedup.STAGE, units, dedup.FOLDERS, job)
+
+    def _build_tokenizer(self) -> None:
+        self._settle(tokenizer.STAGE, self._units("tokenizer"), tokenizer.FOLDERS, self._here)
+
+    def _build_shards(self) -> None:
+        key = self._key("shards")
+        sizes = {name: row.counts.kept for name, row in self.ledger.rows("dedup").items()}
+        self._settle(encode.STAGE, encode.plan(self.config, key, sizes.items()), encode.FOLDERS, self._map)
+        header = Header(**tokenizer.facts(self.root), seed=self.config.shards.seed, lineage=key)
+        parts = shards.plan(self.config, self.root, key, header)
+        if not parts:
+            raise CorpusmillError("no document was kept: there is nothing to write", mend="relax the rules of [clean]")
+        index = shards.plan_index(key, header, parts)
+
+        def job(pending: list[Unit]) -> None:
+            self.root.remove(f"shards/{INDEX}")  # readers must not see an index of shards that are changing
+            self._map([unit for unit in pending if unit.name != shards.INDEX_UNIT])
+            if not self.ledger.pending(shards.STAGE, parts, shards.FOLDERS):
+                self._here([index])
+
+        self._settle(shards.STAGE, [*parts, index], shards.FOLDERS, job, key)
+        self.ledger.discard(encode.STAGE, encode.FOLDERS)
+
+    def _build_train(self) -> None:
+        self._settle(train.STAGE, self._units("train"), train.FOLDERS, self._here)
+
+    def _build_report(self) -> None:
+        self._settle(report.STAGE, self._units("report"), report.FOLDERS, self._here)
+
+    def _settle(
+        self, stage: str, units: list[Unit], folders: tuple[str, ...], job: Callable[[list[Unit]], None], key: str = ""
+    ) -> None:
+        """Do what is left of a stage and close it."""
+        self.ledger.reopen(stage)
+        self.ledger.forget_others(stage, units, folders)
+        pending = self.ledger.pending(stage, units, folders)
+        if pending:
+            progress.say(f"{stage}: {len(pending)} of {len(units)} units to do")
+            with progress.watching(self.root, stage, pending):
+                job(pending)
+        left = sorted(unit.name for unit in self.ledger.pending(stage, units, folders))
+        if left:
+            causes = {failure["unit"]: failure["cause"] for failure in work.failures(self.root, stage)}
+            lines = [f"{name}: {causes.get(name, 'not processed')}" for name in left]
+            raise StageFailed(
+                "\n  ".join([f"stage {stage}: {len(left)} of {len(units)} units failed; the rest is committed", *lines]),
+                file=self.root.url,
+                mend=f"see {self.root.path(f'ledger/failed/{stage}')}; the same command retries these units only",
+            )
+        self.ledger.remove_orphans(stage, folders)
+        self.ledger.close(stage, key or digest(sorted(unit.key for unit in units)))
+
+    def _here(self, pending: list[Unit]) -> None:
+        """Process units one after the other in this process: work that is not Beam's."""
+        for unit in sorted(pending, key=lambda unit: unit.name):
+            work.process(self.root.url, unit)
+
+    def _map(self, pending: list[Unit]) -> None:
+        """Process units as a Beam job."""
+        if pending:
+            from pipeline.jobs.runner import map_units
+
+            map_units(self.root.url, pending, self._runner())
+
+    def _runner(self) -> Runner:
+        from pipeline.jobs.runner import Runner
+
+        return Runner(self.workers, self.beam_options)

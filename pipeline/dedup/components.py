@@ -1,0 +1,88 @@
+"""Clusters of duplicates: connected components of the candidate edges, in a form that merges.
+
+A **forest** is the state of a reduction over edges that arrive in any order and grouping: bytes that hold, for each
+document seen, one edge to the smallest id of its cluster so far. Adding edges only appends; when the appended edges
+outnumber the compacted ones the components are computed and the forest shrinks to one edge a document again, so memory
+is bounded by the documents in clusters, not by the edges, and the whole costs O(edges) in amortised passes.
+
+Layout: 8 bytes (uint64, little-endian) with the number of compacted edges, then edges of 32 bytes (two 16-byte ids).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from pipeline.dedup.lsh import halves
+
+SLACK = 1 << 15
+"""Edges that may wait for compaction in any case, so that small additions do not each compute components."""
+
+EMPTY = bytes(8)
+"""The forest without edges."""
+
+
+def connected(edges: np.ndarray) -> np.ndarray:
+    """Return the cluster of every document in ``edges`` ("S16", edges x 2): "S16", documents x 2, (id, label),
+    ascending ids.
+
+    The label is the smallest id of the cluster. A function of the set of edges alone.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not len(edges):
+        return np.empty((0, 2), "S16")
+    ids, codes = _distinct(edges.reshape(-1))
+    pairs = codes.reshape(-1, 2)
+    graph = coo_array((np.ones(len(pairs), np.int8), (pairs[:, 0], pairs[:, 1])), shape=(len(ids), len(ids)))
+    count, component = connected_components(graph, directed=False)
+    first = np.empty(count, np.int64)
+    first[component[::-1]] = np.arange(len(ids))[::-1]  # the last to write is the smallest id
+    return np.stack([ids, ids[first[component]]], axis=1)
+
+
+def forest_add(forest: bytes, edges: np.ndarray) -> bytes:
+    """Return the forest with more edges ("S16", edges x 2)."""
+    return forest_merge([forest], np.ascontiguousarray(edges).tobytes())
+
+
+def forest_merge(forests: Iterable[bytes], edges: bytes = b"") -> bytes:
+    """Return the forest of all edges of several forests (and of the bare ones given)."""
+    forests = list(forests)
+    compacted = max((int.from_bytes(forest[:8], "little") for forest in forests), default=0)
+    body = b"".join([*(forest[8:] for forest in forests), edges])
+    if len(body) // 32 - compacted > max(compacted, SLACK):
+        return _compact(body)
+    return compacted.to_bytes(8, "little") + body
+
+
+def clusters(forest: bytes) -> np.ndarray:
+    """Return the clusters of a forest as `connected` does."""
+    return connected(_edges(forest[8:]))
+
+
+def _compact(body: bytes) -> bytes:
+    star = connected(_edges(body))
+    star = star[star[:, 0] != star[:, 1]]
+    return len(star).to_bytes(8, "little") + star.tobytes()
+
+
+def _edges(body: bytes) -> np.ndarray:
+    return np.frombuffer(body, "S16").reshape(-1, 2)
+
+
+def _distinct(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct ids, ascending, and for each id its place among them (like np.unique, on two integers: much
+    faster)."""
+    high, low = halves(ids)
+    order = np.argsort(high)
+    ties = high[order[1:]] == high[order[:-1]]
+    if (ties & (low[order[1:]] != low[order[:-1]])).any():  # different ids with equal halves: only by construction
+        order = np.lexsort((low, high))
+        ties = (high[order[1:]] == high[order[:-1]]) & (low[order[1:]] == low[order[:-1]])
+    fresh = np.insert(~ties, 0, True)
+    codes = np.empty(len(ids), np.int64)
+    codes[order] = np.cumsum(fresh) - 1
+    return ids[order[fresh]], codes

@@ -1,0 +1,182 @@
+"""Run a Beam pipeline: in this process, on the cores of this machine, or wherever Beam's own options say."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline.errors import CorpusmillError
+from pipeline.ledger import Unit
+from pipeline.stages import work
+from pipeline.storage import Root
+
+_WORKER_MODULE = b"apache_beam.runners.worker.sdk_worker_main"
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Where pipelines run. ``options`` reach Beam untouched and, when there are any, decide alone."""
+
+    workers: int = 1
+    options: tuple[str, ...] = ()
+
+    @property
+    def multi_processing(self) -> bool:
+        """Whether worker processes of our own machine do the work."""
+        return not self.options and self.workers > 1
+
+    @property
+    def driver(self) -> int | None:
+        """The process that workers must not outlive; None where they are not ours."""
+        return os.getpid() if self.multi_processing else None
+
+    def beam_options(self) -> PipelineOptions:
+        """Beam's options. FnApiRunner is named because Beam's default first tries to download another runner."""
+        if self.options:
+            return PipelineOptions(list(self.options))
+        options = ["--runner=FnApiRunner", "--default_sdk_harness_log_level=WARNING"]
+        if self.multi_processing:
+            options += ["--direct_running_mode=multi_processing", f"--direct_num_workers={self.workers}"]
+        return PipelineOptions(options)
+
+
+class WorkerDied(CorpusmillError):
+    """A worker process ended in the middle of its work (killed, or out of memory)."""
+
+
+class ProcessUnit(beam.DoFn):
+    """Process one unit; yields what went wrong, or nothing."""
+
+    def __init__(self, root_url: str, driver: int | None):
+        self.root_url = root_url
+        self.driver = driver
+
+    def setup(self) -> None:
+        """Tie this worker's life to the driver's, so that a killed driver leaves no orphan."""
+        if self.driver is not None and self.driver != os.getpid():
+            threading.Thread(target=_follow, args=(self.driver,), daemon=True, name="follow_driver").start()
+
+    def process(self, unit: Unit) -> Iterator[str]:
+        """One unit."""
+        if cause := work.process(self.root_url, unit):
+            yield f"{unit.name}: {cause}"
+
+
+def _follow(driver: int) -> None:
+    while True:
+        try:
+            os.kill(driver, 0)
+        except ProcessLookupError:
+            os._exit(1)
+        time.sleep(0.5)
+
+
+def run(build: Callable[[beam.Pipeline], Any], runner: Runner, root_url: str, stage: str) -> None:
+    """Build and run one pipeline of a stage to its end.
+
+    Beam waits for ever for a worker process that was killed; here the wait is watched, the other workers are stopped
+    and WorkerDied is raised.
+    """
+    logging.getLogger("apache_beam").setLevel(logging.WARNING)
+    outcome: list[BaseException | None] = []
+    changed = threading.Event()
+
+    def work_thread() -> None:
+        try:
+            with beam.Pipeline(options=runner.beam_options()) as pipeline:
+                build(pipeline)
+            outcome.append(None)
+        except BaseException as error:  # carried to the calling thread and raised there
+            outcome.append(error)
+        changed.set()
+
+    if not runner.multi_processing:
+        work_thread()
+    else:
+        with _told_of_death(changed) as deaths:
+            threading.Thread(target=work_thread, daemon=True, name="beam_pipeline").start()
+            try:
+                changed.wait()
+                if deaths and not outcome:
+                    _kill_workers()
+                    raise WorkerDied(_who(work.running(Root(root_url), stage), deaths[0]), mend="run the same command again: it goes on from there")
+            except KeyboardInterrupt:
+                _kill_workers()
+                raise
+    if outcome and outcome[0] is not None:
+        raise outcome[0]
+
+
+@contextlib.contextmanager
+def _told_of_death(changed: threading.Event) -> Iterator[list[str]]:
+    """Learn of worker processes that end badly: Beam's thread for each raises, and no one else listens."""
+    deaths: list[str] = []
+    previous = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if args.thread is not None and args.thread.name == "run_worker":
+            deaths.append(str(args.exc_value))
+            changed.set()
+        else:
+            previous(args)
+
+    threading.excepthook = hook
+    try:
+        yield deaths
+    finally:
+        threading.excepthook = previous
+
+
+def _who(claims: list[dict[str, Any]], cause: str) -> str:
+    dead = [claim["unit"] for claim in claims if not _alive(claim["pid"])]
+    units = dead or [claim["unit"] for claim in claims]
+    return f"{cause} while processing {', '.join(sorted(units)) or 'no unit'}"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _kill_workers() -> None:
+    """Kill Beam's worker processes among our descendants (they run under a shell that Beam starts)."""
+    parents: dict[int, int] = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/stat") as file:
+                parents[int(entry)] = int(file.read().rsplit(")", 1)[1].split()[1])
+    for pid in parents:
+        ancestor = pid
+        while ancestor in parents and ancestor != os.getpid():
+            ancestor = parents[ancestor]
+        if ancestor == os.getpid() and pid != ancestor:
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+                if _WORKER_MODULE in file.read():
+                    os.kill(pid, signal.SIGKILL)
+
+
+def map_units(root_url: str, units: list[Unit], runner: Runner) -> None:
+    """Process ``units``, each on its own: the job of every stage that exchanges nothing."""
+
+    def build(pipeline: beam.Pipeline) -> None:
+        _ = (
+            pipeline
+            | "Units" >> beam.Create(units)
+            | "Spread" >> beam.Reshuffle()
+            | "Process" >> beam.ParDo(ProcessUnit(root_url, runner.driver))
+        )
+
+    run(build, runner, root_url, units[0].stage)

@@ -1,0 +1,131 @@
+"""Write one shard: the same arrays give the same bytes.
+
+Placing the file (temporary name, fsync, rename) is the caller's; so is the index, which `format.build_index` makes of
+the descriptions returned here and which is written last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import CorpusmillError
+from pipeline.shards.format import Header, build_index, index_bytes, schema, shard_name
+
+__all__ = ["Header", "build_index", "index_bytes", "shard_name", "write_shard"]
+
+
+def write_shard(
+    sink: BinaryIO | str,
+    name: str,
+    header: Header,
+    split: str,
+    *,
+    tokens: np.ndarray,
+    offsets: np.ndarray,
+    n_bytes: np.ndarray,
+    doc_ids: np.ndarray,
+    sources: Sequence[str] | pa.Array,
+) -> dict[str, Any]:
+    """Write documents as one shard to ``sink`` (a path or an open binary file) and describe it for the index.
+
+    ``tokens`` holds the ids of all documents end to end, ``offsets`` (documents + 1) where each begins, ``n_bytes`` the
+    UTF-8 size of each document's text, ``doc_ids`` (documents, 16) uint8 their ids. ``name`` is the final file name.
+    Raises CorpusmillError for token ids outside the vocabulary, ValueError for arrays that do not fit together.
+    """
+    batch = _batch(name, header, split, tokens, offsets, n_bytes, doc_ids, sources)
+    if isinstance(sink, str):
+        with open(sink, "wb") as file:
+            digest = _write(file, batch)
+    else:
+        digest = _write(sink, batch)
+    return {
+        "path": PurePath(name).name,
+        "bytes": digest.size,
+        "sha256": digest.sha256.hexdigest(),
+        "n_tokens": len(tokens),
+        "n_docs": len(n_bytes),
+        "n_bytes": int(np.sum(n_bytes, dtype=np.int64)),
+    }
+
+
+def _batch(
+    name: str,
+    header: Header,
+    split: str,
+    tokens: np.ndarray,
+    offsets: np.ndarray,
+    n_bytes: np.ndarray,
+    doc_ids: np.ndarray,
+    sources: Sequence[str] | pa.Array,
+) -> pa.RecordBatch:
+    """The arrays as one record batch, checked, without copying what already has the right type."""
+    documents = len(n_bytes)
+    if not len(offsets) - 1 == len(doc_ids) == len(sources) == documents:
+        raise ValueError(
+            f"{len(offsets)} offsets, {len(doc_ids)} ids, {len(sources)} sources for {documents} documents"
+        )
+    if offsets[0] != 0 or offsets[-1] != len(tokens) or np.any(np.diff(offsets) < 0):
+        raise ValueError(f"offsets do not divide {len(tokens)} tokens")
+    if doc_ids.shape != (documents, 16) or doc_ids.dtype != np.uint8:
+        raise ValueError(f"document ids of shape {doc_ids.shape} {doc_ids.dtype}, expected ({documents}, 16) uint8")
+    if len(tokens) > np.iinfo(np.int32).max:
+        raise CorpusmillError(
+            f"{len(tokens)} tokens in one shard, the most is 2**31 - 1", file=name, mend="make the shards smaller"
+        )
+    if documents and (n_bytes.min() < 0 or n_bytes.max() > np.iinfo(np.uint32).max):
+        raise ValueError("n_bytes outside uint32")
+    if len(tokens) and (tokens.min() < 0 or tokens.max() >= header.vocab_size):
+        wrong = np.flatnonzero((tokens < 0) | (tokens >= header.vocab_size))[0]
+        raise CorpusmillError(
+            f"token {int(tokens[wrong])} at position {wrong} is outside the vocabulary of {header.vocab_size} pieces",
+            file=name,
+            mend="encode with the tokenizer that the shards name",
+        )
+    values = pa.array(np.ascontiguousarray(tokens, header.dtype))
+    lists = pa.ListArray.from_arrays(pa.array(np.asarray(offsets, np.int32)), values)
+    ids = pa.Array.from_buffers(pa.binary(16), documents, [None, pa.py_buffer(np.ascontiguousarray(doc_ids))])
+    names = sources if isinstance(sources, pa.Array) else pa.array(sources, pa.string())
+    if names.null_count:
+        raise ValueError("a document without a source")
+    layout = schema(header, split)
+    columns = [lists.cast(layout.field("tokens").type), pa.array(np.asarray(n_bytes, np.uint32)), ids, names]
+    return pa.record_batch(columns, schema=layout)
+
+
+class _HashingSink:
+    """A file that counts and digests what is written through it."""
+
+    def __init__(self, file: BinaryIO):
+        self.file = file
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        self.size += len(data)
+        self.file.write(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        self.file.flush()
+
+    def close(self) -> None:
+        self.closed = True  # the file below belongs to the caller
+
+
+def _write(file: BinaryIO, batch: pa.RecordBatch) -> _HashingSink:
+    sink = _HashingSink(file)
+    with pa.ipc.new_file(pa.PythonFile(sink, mode="w"), batch.schema) as writer:
+        writer.write_batch(batch)
+    sink.flush()
+    return sink

@@ -1,0 +1,179 @@
+"""Ingest one unit of a dump: parse, identify the language, judge, sign. Every record becomes a row somewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.clean import language, rules, stats
+from pipeline.config import Clean, Config, MinHash, Source
+from pipeline.dedup import lsh, minhash
+from pipeline.errors import InputError
+from pipeline.ledger import Counts, Row, Unit, digest
+from pipeline.parse import mediawiki, warc
+from pipeline.parse.record import Parsed
+from pipeline.schema import DOCUMENTS, DROPPED, TIMESTAMP, document_id, signatures_schema
+from pipeline.stages.parts import writing_parts
+from pipeline.storage import Root
+from pipeline.units import find_inputs, parser_of, unit_name
+
+STAGE = "ingest"
+VERSION = 1  # raise it when the same input and configuration give other output
+FOLDERS = ("documents", "dropped", "signatures")
+
+_BATCH_RECORDS = 1024
+_BATCH_CHARACTERS = 4_000_000
+
+
+def plan(config: Config, root: Root, remember: bool = True) -> list[Unit]:
+    """The units of all inputs. A unit's key covers its bytes of the file and the settings that ingest reads."""
+    sources = {source.name: source for source in config.source}
+    units = []
+    for item in find_inputs(config, root, remember):
+        settings = {
+            "source": sources[item.source].model_dump(exclude={"paths", "licence"}),
+            "clean": config.clean.model_dump(),
+            "minhash": config.dedup.minhash.model_dump(),
+        }
+        for start, stop in item.cuts:
+            inputs = {"file": item.name, "bytes": item.bytes, "content": item.content, "start": start, "stop": stop}
+            key = digest([STAGE, VERSION, settings, inputs])
+            spec = {"path": item.path, "inputs": inputs, **settings}
+            units.append(Unit(STAGE, unit_name(item.source, item.name, start), key, stop - start, spec))
+    return units
+
+
+def process(root: Root, unit: Unit) -> Row:
+    """Read one unit to its end and commit its documents, dropped records and signatures.
+
+    A file fault keeps every whole record before it and is recorded in the row.
+    """
+    spec = unit.spec
+    source = Source.model_validate({**spec["source"], "paths": [spec["path"]]})
+    clean = Clean.model_validate(spec["clean"])
+    params = MinHash.model_validate(spec["minhash"]).params()
+    inputs = spec["inputs"]
+    counts = Counts()
+    fault = ""
+    with writing_parts(root) as parts:
+        documents = parts.add(f"documents/{unit.name}.parquet", DOCUMENTS)
+        dropped = parts.add(f"dropped/{unit.name}.parquet", DROPPED)
+        signatures = parts.add(
+            f"signatures/{unit.name}.parquet", signatures_schema(params.bands, params.stamp())
+        )
+        parser = parser_of(source.format)
+        records = parser.parse(spec["path"], inputs["start"], inputs["stop"], parse_options(source))
+        try:
+            for batch in in_batches(records):
+                kept, lost = judge(batch, clean, source.name, inputs["file"])
+                documents.write(kept)
+                dropped.write(lost)
+                signatures.write(sign(kept, params))
+                count(counts, kept, lost)
+        except InputError as error:
+            fault = str(error)
+    return Row(STAGE, unit.name, unit.key, parts.outputs, counts, fault, inputs, f"{STAGE}.{VERSION}")
+
+
+def parse_options(source: Source) -> mediawiki.Options | warc.Options:
+    """The parser's options that the source's settings mean."""
+    if source.format == "wikimedia":
+        return mediawiki.Options(namespaces=tuple(source.namespaces))
+    return warc.Options()
+
+
+def in_batches(records: Iterable[Parsed]) -> Iterator[list[Parsed]]:
+    """Group records by number and size of text. What was read before a file fault is delivered before it is raised."""
+    batch: list[Parsed] = []
+    characters = 0
+    try:
+        for record in records:
+            batch.append(record)
+            characters += len(record.text)
+            if len(batch) >= _BATCH_RECORDS or characters >= _BATCH_CHARACTERS:
+                yield batch
+                batch, characters = [], 0
+    except InputError:
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch
+
+
+def judge(batch: list[Parsed], clean: Clean, source: str, file: str) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Documents kept and records dropped of one batch, as rows of the two schemas."""
+    columns = _columns(batch, source, file)
+    texts = columns["text"]
+    reasons: list[str | None] = [record.reason or None for record in batch]
+    values = [record.value for record in batch]
+    thresholds = [record.threshold for record in batch]
+    alive = np.flatnonzero([reason is None for reason in reasons])
+    labels: list[Any] = [None] * len(batch)
+    scores: list[Any] = [None] * len(batch)
+    if len(alive):
+        living = texts.take(pa.array(alive))
+        found, certainty = language.identify(living)
+        checks = [rule.rule() for rule in clean.rules]
+        statistics = stats.compute(living, found, rules.statistics(checks))
+        failed, measured, limit = rules.judge(statistics, checks)
+        for row, i in enumerate(alive.tolist()):
+            labels[i], scores[i] = found[row].as_py(), certainty[row].as_py()
+            if clean.languages and labels[i] not in clean.languages:
+                reasons[i] = "language"
+            elif scores[i] < clean.language_score:
+                reasons[i], values[i], thresholds[i] = "language_score", scores[i], clean.language_score
+            elif failed[row] >= 0:
+                reasons[i], values[i], thresholds[i] = checks[failed[row]].reason, measured[row], limit[row]
+    columns["language"] = pa.array(labels, pa.string())
+    columns["language_score"] = pa.array(scores, pa.float32())
+    columns["stage"] = pa.array([STAGE] * len(batch), pa.string())
+    columns["reason"] = pa.array(reasons, pa.string())
+    columns["value"] = pa.array(values, pa.float64())
+    columns["threshold"] = pa.array(thresholds, pa.float64())
+    columns["keeper"] = pa.nulls(len(batch), DROPPED.field("keeper").type)
+    kept = pa.array([reason is None for reason in reasons], pa.bool_())
+    lost = pa.array([reason is not None for reason in reasons], pa.bool_())
+    return (
+        pa.record_batch([columns[name] for name in DOCUMENTS.names], schema=DOCUMENTS).filter(kept),
+        pa.record_batch([columns[name] for name in DROPPED.names], schema=DROPPED).filter(lost),
+    )
+
+
+def _columns(batch: list[Parsed], source: str, file: str) -> dict[str, pa.Array]:
+    n = len(batch)
+    return {
+        "id": pa.array([document_id(record.identity) for record in batch], DOCUMENTS.field("id").type),
+        "text": pa.array([record.text for record in batch], pa.string()),
+        "source": pa.array([source] * n, pa.string()),
+        "url": pa.array([record.url for record in batch], pa.string()),
+        "title": pa.array([record.title for record in batch], pa.string()),
+        "timestamp": pa.array([record.timestamp for record in batch], TIMESTAMP),
+        "file": pa.array([file] * n, pa.string()),
+        "offset": pa.array([record.offset for record in batch], pa.int64()),
+        "length": pa.array([record.length for record in batch], pa.int64()),
+        "record": pa.array([record.record for record in batch], pa.string()),
+    }
+
+
+def sign(documents: pa.RecordBatch, params: minhash.MinHashParams) -> pa.RecordBatch:
+    """The signature rows of a batch of documents."""
+    texts = documents.column("text")
+    schema = signatures_schema(params.bands, params.stamp())
+    hashes = minhash.band_hashes(minhash.signatures(texts, params), params)
+    bands = pa.FixedSizeListArray.from_arrays(pa.array(hashes.reshape(-1)), type=schema.field("bands").type)
+    exact = lsh.ids_to_arrow(minhash.text_hashes(texts))
+    return pa.record_batch([documents.column("id"), exact, bands], schema=schema)
+
+
+def count(counts: Counts, kept: pa.RecordBatch, lost: pa.RecordBatch) -> None:
+    """Add one batch to the unit's counts."""
+    counts.read += kept.num_rows + lost.num_rows
+    counts.kept += kept.num_rows
+    for reason in lost.column("reason").to_pylist():
+        counts.drop(reason)
+    counts.measure("text_bytes", pc.sum(pc.binary_length(kept.column("text"))).as_py() or 0)

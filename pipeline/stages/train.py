@@ -1,0 +1,70 @@
+"""Train the configured models on the shards of a corpus."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from pipeline import progress
+from pipeline.config import Config
+from pipeline.errors import CorpusmillError
+from pipeline.ledger import Counts, Row, Unit, digest
+from pipeline.storage import Root
+from train.config import TrainConfig
+
+STAGE = "train"
+VERSION = 1
+FOLDERS: tuple[str, ...] = ()  # runs are never swept: they hold hours of work
+
+
+def plan(config: Config, shards_digest: str) -> list[Unit]:
+    """One unit a run."""
+    units = []
+    for name, run in sorted(config.run.items()):
+        spec = {"run": run.model_dump(mode="json")}
+        units.append(Unit(STAGE, name, digest([STAGE, VERSION, spec, shards_digest]), 1, spec))
+    return units
+
+
+def process(root: Root, unit: Unit) -> Row:
+    """Train one run to its end, or go on from its latest checkpoint."""
+    from train.loop import train
+
+    if not root.local:
+        raise CorpusmillError(
+            "training needs a local disk", file=root.url, mend="copy shards/ and tokenizer/ to one and train there"
+        )
+    config = TrainConfig.model_validate_json(json.dumps(unit.spec["run"]))
+    run_dir = root.path(f"runs/{unit.name}")
+    _make_way(run_dir, config, root)
+    result = train(config, root.path("shards"), run_dir, progress=lambda row: _say(unit.name, row))
+    if not result["finished"]:
+        raise CorpusmillError(
+            f"stopped at step {result['step']}", file=run_dir, mend="the same command goes on from the checkpoint"
+        )
+    outputs = [
+        {"path": f"runs/{unit.name}/{name}", "bytes": os.path.getsize(os.path.join(run_dir, name)), "sha256": sha256}
+        for name, sha256 in sorted(result["files"].items())
+    ]
+    counts = Counts()
+    counts.measure("tokens", result["tokens"])
+    return Row(STAGE, unit.name, unit.key, outputs, counts, code=f"{STAGE}.{VERSION}")
+
+
+def _make_way(run_dir: str, config: TrainConfig, root: Root) -> None:
+    """Move a run of another configuration or other shards aside: it is never overwritten."""
+    known = root.read_json(f"runs/{os.path.basename(run_dir)}/run.json")
+    shards = root.read_json("shards/index.json")
+    if known is None or (known["config_digest"], known["fingerprint"]) == (config.digest, shards["fingerprint"]):
+        return
+    aside = f"{run_dir}.{known['config_digest'][:8]}-{known['fingerprint'][:8]}"
+    progress.say(f"train: configuration or shards changed; the earlier run is now {aside}")
+    os.rename(run_dir, aside)
+
+
+def _say(name: str, row: dict[str, Any]) -> None:
+    progress.say(
+        f"train {name}: step {row['step']} of {row['steps']}, loss {row['loss']:.3f}, {row['tokens_per_second']:,.0f} tokens/s, "
+        f"{progress.clock((row['steps'] - row['step']) * row['seconds'] / max(row['step'], 1))} left"
+    )

@@ -1,0 +1,69 @@
+"""Do one unit, wherever that is: announce it, process it, commit its row, or record why it failed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import resource
+import socket
+import time
+import traceback
+from typing import Any
+
+from pipeline.ledger import Ledger, Row, Unit
+from pipeline.storage import Root
+
+
+def claim_name(unit: Unit) -> str:
+    """The file that says a unit is in progress, and where: it names the unit when a worker is killed."""
+    return f"ledger/running/{unit.stage}/{unit.name}.json"
+
+
+def failure_name(unit: Unit) -> str:
+    """The file that says why the last try at a unit failed."""
+    return f"ledger/failed/{unit.stage}/{unit.name}.json"
+
+
+def process(root_url: str, unit: Unit, *known: Any) -> str:
+    """Process ``unit`` and commit it, given what the job already knows. Returns "" or the first line of what went wrong.
+
+    A unit that fails leaves no row, so a later run tries it again; the other units go on.
+    """
+    root = Root(root_url)
+    claim = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "unit": unit.name}).encode()
+    root.write(claim_name(unit), claim)
+    wall, cpu = time.monotonic(), time.process_time()
+    try:
+        row: Row = importlib.import_module(f"pipeline.stages.{unit.stage}").process(root, unit, *known)
+        row.took = {
+            "seconds": round(time.monotonic() - wall, 3),
+            "cpu_seconds": round(time.process_time() - cpu, 3),
+            "peak_memory": peak_memory(),
+        }
+        Ledger(root).commit(row)
+        root.remove(failure_name(unit))
+        return ""
+    except Exception as error:  # becomes a failure row and exit status 1; nothing is lost: the unit has no row
+        cause = f"{type(error).__name__}: {error}"
+        value = {"stage": unit.stage, "unit": unit.name, "cause": cause, "traceback": traceback.format_exc()}
+        root.write(failure_name(unit), json.dumps(value, indent=1).encode())
+        return cause
+    finally:
+        root.remove(claim_name(unit))
+
+
+def peak_memory() -> int:
+    """The largest resident size of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def running(root: Root, stage: str) -> list[dict[str, Any]]:
+    """The claims of units in progress: host, pid, unit."""
+    claims = [root.read_json(name) for name in root.sizes(f"ledger/running/{stage}")]
+    return [claim for claim in claims if claim]
+
+
+def failures(root: Root, stage: str) -> list[dict[str, Any]]:
+    """The recorded failures of a stage: unit, cause, traceback."""
+    return [value for name in root.sizes(f"ledger/failed/{stage}") if (value := root.read_json(name))]

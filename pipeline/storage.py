@@ -1,0 +1,288 @@
+"""Files wherever they lie: local paths and fsspec URLs behind one small set of operations.
+
+Inputs are opened raw (never decompressed by a library that hides truncation). Outputs appear under their final name
+whole or not at all: locally by temporary name, fsync, rename and directory fsync; on object stores by one upload,
+which such stores make atomic.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from pipeline.errors import CorpusmillError
+
+TEMPORARY = ".tmp-"  # our own unfinished files: `sweep` may delete whatever starts with it
+_BLOCK = 1 << 20
+
+
+def is_url(path: str) -> bool:
+    """Whether ``path`` names remote storage (``s3://...``) rather than a local file."""
+    return "://" in path
+
+
+def _remote(url: str) -> tuple[Any, str]:
+    """The fsspec filesystem and the path inside it."""
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise CorpusmillError(f"no storage driver for this URL: {error}", file=url, mend="pip install 'corpusmill[s3]'") from error
+
+
+def open_input(path: str) -> BinaryIO:
+    """Open ``path`` for reading raw bytes: seekable, never decompressed (truncation must stay visible)."""
+    if not is_url(path):
+        return open(path, "rb")
+    filesystem, inner = _remote(path)
+    return cast(BinaryIO, filesystem.open(inner, "rb"))
+
+
+def expand(pattern: str) -> list[str]:
+    """The files that a path or glob names, sorted; empty when there are none."""
+    if not is_url(pattern):
+        return sorted(p for p in glob.glob(pattern, recursive=True) if os.path.isfile(p))
+    filesystem, inner = _remote(pattern)
+    found = filesystem.glob(inner) if glob.has_magic(inner) else [inner] if filesystem.isfile(inner) else []
+    return sorted(filesystem.unstrip_protocol(p) for p in found)
+
+
+def size_of(path: str) -> int:
+    """Size in bytes of a local file or URL."""
+    if not is_url(path):
+        return os.stat(path).st_size
+    filesystem, inner = _remote(path)
+    return int(filesystem.info(inner)["size"])
+
+
+def stamp_of(path: str) -> str:
+    """A cheap mark that changes when the file does: size and time of change locally, the store's checksum remotely."""
+    if not is_url(path):
+        status = os.stat(path)
+        return f"{status.st_size}-{status.st_mtime_ns}"
+    filesystem, inner = _remote(path)
+    return str(filesystem.checksum(inner))
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """SHA-256 (hex) of everything in an open file."""
+    digest = hashlib.sha256()
+    while block := file.read(_BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+class HashingSink:
+    """A write-only file that counts and digests what passes through it; the file below belongs to the caller."""
+
+    def __init__(self, file: BinaryIO):
+        self.file = file
+        self.sha256 = hashlib.sha256()
+        self.bytes = 0
+        self.closed = False
+
+    def write(self, data: Any) -> int:
+        """Write all of ``data`` (anything with a buffer)."""
+        view = memoryview(data).cast("B")
+        self.sha256.update(view)
+        self.bytes += len(view)
+        self.file.write(view)
+        return len(view)
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        return self.bytes
+
+    def flush(self) -> None:
+        """Flush the file below."""
+        self.file.flush()
+
+    def close(self) -> None:
+        """Take no more data."""
+        self.closed = True
+
+
+class Root:
+    """A directory of committed files: the corpus. Names are relative, with forward slashes."""
+
+    def __init__(self, url: str):
+        self.url = url.rstrip("/") if is_url(url) else os.path.abspath(url)
+        self.local = not is_url(url)
+        self._filesystem, self._base = (None, self.url) if self.local else _remote(self.url)
+
+    def path(self, name: str) -> str:
+        """The full path or URL of ``name``."""
+        return f"{self.url}/{name}"
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a committed file for reading."""
+        return open_input(self.path(name))
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a committed file; FileNotFoundError where there is none."""
+        with self.open(name) as file:
+            return file.read()
+
+    def read_json(self, name: str) -> Any:
+        """The JSON value in a committed file, or None where there is no such file."""
+        try:
+            data = self.read(name)
+        except FileNotFoundError:
+            return None
+        try:
+            return json.loads(data)
+        except ValueError as error:
+            raise CorpusmillError(
+                f"not valid JSON: {error}", file=self.path(name), mend="delete the file and run the build again"
+            ) from error
+
+    def size(self, name: str) -> int | None:
+        """The size of a committed file in bytes, or None where there is none."""
+        try:
+            return size_of(self.path(name))
+        except FileNotFoundError:
+            return None
+
+    def stamps(self, folder: str) -> dict[str, str]:
+        """Marks of the files under ``folder`` that change when a file is written again."""
+        if self.local:
+            return {name: str(os.stat(self.path(name)).st_mtime_ns) for name in self.sizes(folder)}
+        self.sizes(folder)  # refreshes the listing
+        entries = self._filesystem.find(f"{self._base}/{folder}", detail=True)
+        return {path[len(self._base) + 1 :]: str(entry.get("LastModified")) for path, entry in entries.items()}
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Every committed file under ``folder`` (recursively) with its size; temporary files are not listed."""
+        if self.local:
+            base = Path(self.url, folder)
+            found = {p.relative_to(self.url).as_posix(): p.stat().st_size for p in base.rglob("*") if p.is_file()}
+        else:
+            self._filesystem.invalidate_cache()
+            try:
+                entries = self._filesystem.find(f"{self._base}/{folder}", detail=True)
+            except FileNotFoundError:
+                entries = {}
+            found = {p[len(self._base) + 1 :]: int(entry["size"]) for p, entry in entries.items()}
+        return {name: size for name, size in sorted(found.items()) if TEMPORARY not in name}
+
+    def sha256(self, name: str) -> str:
+        """SHA-256 (hex) of a committed file."""
+        with self.open(name) as file:
+            return sha256_of(file)
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[str]:
+        """A local path to write to; on leaving without an exception the file is durable under ``name``.
+
+        With an exception the unfinished file is removed and ``name`` is untouched.
+        """
+        if self.local:
+            final = self.path(name)
+            folder = os.path.dirname(final)
+            os.makedirs(folder, exist_ok=True)
+            temporary = f"{folder}/{TEMPORARY}{os.getpid()}-{os.path.basename(final)}"
+        else:
+            temporary = os.path.join(tempfile.mkdtemp(prefix="corpusmill-"), os.path.basename(name))
+        try:
+            yield temporary
+            if self.local:
+                with open(temporary, "rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(temporary, final)
+                _sync_folder(folder)
+            else:
+                self._filesystem.put_file(temporary, f"{self._base}/{name}")
+        finally:
+            if self.local:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary)
+            else:
+                shutil.rmtree(os.path.dirname(temporary), ignore_errors=True)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Commit ``data`` under ``name``."""
+        with self.writing(name) as path, open(path, "wb") as file:
+            file.write(data)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Commit a JSON value under ``name``."""
+        self.write(name, json.dumps(value, sort_keys=True, indent=1).encode() + b"\n")
+
+    def remove(self, name: str) -> None:
+        """Delete a committed file; no error where there is none."""
+        try:
+            if self.local:
+                os.unlink(self.path(name))
+            else:
+                self._filesystem.rm_file(f"{self._base}/{name}")
+        except FileNotFoundError:
+            pass
+
+    def sweep(self, *folders: str) -> int:
+        """Delete temporary files that a killed run left in ``folders``. Call it only while holding the lock."""
+        if not self.local:
+            return 0  # unfinished uploads never become visible
+        leftovers = [p for folder in folders for p in Path(self.url, folder).rglob(f"{TEMPORARY}*") if p.is_file()]
+        for path in leftovers:
+            path.unlink()
+        return len(leftovers)
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the corpus for one run; a second run is refused with the holder named.
+
+        Locally a kernel lock, which a killed process cannot leave behind. On an object store an object created only
+        if absent, which `corpusmill unlock` removes after a crash.
+        """
+        holder = json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
+        name = "ledger/lock"
+        if self.local:
+            os.makedirs(self.path("ledger"), exist_ok=True)
+            with open(self.path(name), "a+b") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    file.seek(0)
+                    raise CorpusmillError(
+                        f"another run holds this corpus: {file.read().decode(errors='replace') or 'unknown'}",
+                        file=self.url,
+                        mend="wait for it, or stop it",
+                    ) from error
+                file.truncate(0)
+                file.write(holder)
+                file.flush()
+                yield
+            return
+        try:
+            with self._filesystem.open(f"{self._base}/{name}", "xb") as file:
+                file.write(holder)
+        except FileExistsError as error:
+            raise CorpusmillError(
+                f"another run holds this corpus: {self.read(name).decode(errors='replace')}",
+                file=self.url,
+                mend=f"wait for it; if it was killed: corpusmill unlock {self.url}",
+            ) from error
+        try:
+            yield
+        finally:
+            self.remove(name)
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a rename in ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

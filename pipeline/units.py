@@ -1,0 +1,100 @@
+"""Cut dump files into work units: byte ranges of compressed input, each read by one process into one part."""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.config import Config, Source
+from pipeline.errors import InputError, UsageError
+from pipeline.storage import Root, expand, is_url, open_input, sha256_of, size_of, stamp_of
+
+_CACHE = "ledger/inputs.json"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One dump file: where it lies, how large it is, and what names its content."""
+
+    source: str
+    path: str
+    name: str  # base name, unique within the source
+    bytes: int
+    content: str  # SHA-256 of a local file; the store's own checksum of a remote one
+    cuts: tuple[tuple[int, int], ...]  # compressed byte ranges
+
+
+def parser_of(format: str) -> Any:
+    """The parser module of a source format: ``parse``, ``cut`` and ``Options``."""
+    if format == "wikimedia":
+        from pipeline.parse import mediawiki
+
+        return mediawiki
+    from pipeline.parse import warc
+
+    return warc
+
+
+def find_files(source: Source) -> list[str]:
+    """The files of a source, sorted by base name; UsageError when a pattern finds none or two share a name."""
+    files: dict[str, str] = {}
+    for pattern in source.paths:
+        found = expand(pattern)
+        if not found:
+            raise UsageError(
+                f"source {source.name!r}: no file matches", file=pattern, mend="correct source.paths in the configuration"
+            )
+        for path in found:
+            name = os.path.basename(path)
+            if files.setdefault(name, path) != path:
+                raise UsageError(
+                    f"source {source.name!r} has two files of this name; the other is {files[name]}",
+                    file=path,
+                    mend="give them separate [[source]] entries",
+                )
+    return [files[name] for name in sorted(files)]
+
+
+def find_inputs(config: Config, root: Root, remember: bool = True) -> list[Input]:
+    """Every input file with identity and cuts.
+
+    Reading a whole dump to hash and cut it costs seconds a gigabyte, so both are remembered in the ledger folder and
+    used again while the file's size and time of change (remotely: the store's checksum) stay the same.
+    """
+    known = root.read_json(_CACHE) or {}
+    fresh: dict[str, Any] = {}
+    inputs = []
+    for source in sorted(config.source, key=lambda s: s.name):
+        for path in find_files(source):
+            question = [source.format, config.unit, stamp_of(path)]
+            answer = known.get(path)
+            if answer is None or answer["question"] != question:
+                answer = {"question": question, **_examine(path, source, config.unit)}
+            fresh[path] = answer
+            cuts = tuple((start, stop) for start, stop in answer["cuts"])
+            name = os.path.basename(path)
+            inputs.append(Input(source.name, path, name, answer["bytes"], answer["content"], cuts))
+    if remember and fresh != known:
+        root.write_json(_CACHE, fresh)
+    return inputs
+
+
+def _examine(path: str, source: Source, target: int) -> dict[str, Any]:
+    size = size_of(path)
+    if is_url(path):
+        content = f"store:{stamp_of(path)}"
+    else:
+        with open_input(path) as file:
+            content = f"sha256:{sha256_of(file)}"
+    try:
+        cuts = parser_of(source.format).cut(path, target)
+    except InputError:
+        cuts = [(0, size)]  # ingest reads it as one unit, meets the fault and records it
+    return {"bytes": size, "content": content, "cuts": cuts}
+
+
+def unit_name(source: str, file: str, start: int) -> str:
+    """A unit's name: also the stem of its part, so made of characters safe in any file name."""
+    return f"{source}--{urllib.parse.quote(file, safe='')}--{start:013d}"

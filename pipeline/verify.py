@@ -1,0 +1,106 @@
+"""Check a corpus against its ledger: every part's SHA-256, every row's digest, every count."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipeline.errors import CorpusmillError
+from pipeline.ledger import Counts, Ledger, Row, digest
+from pipeline.stages import dedup, encode, ingest, report, shards, tokenizer, train
+from pipeline.storage import Root
+
+_STAGES = (ingest, dedup, tokenizer, encode, shards, train, report)
+
+
+@dataclass
+class Findings:
+    """What `verify` saw. ``damage`` names each file or row that is not what the ledger says."""
+
+    damage: list[str] = field(default_factory=list)
+    incomplete: list[str] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+    parts: int = 0
+    bytes: int = 0
+    digests: dict[str, str] = field(default_factory=dict)  # by stage: equal for equal corpora
+
+    @property
+    def sound(self) -> bool:
+        """Whether the corpus is whole and undamaged."""
+        return not self.damage and not self.incomplete
+
+
+def verify(root: Root, repair: bool = False) -> Findings:
+    """Re-check everything. With ``repair``, forget what is damaged so that the next build writes it again."""
+    findings = Findings()
+    ledger = Ledger(root)
+    if ledger.stage("ingest") is None and not ledger.root.sizes("ledger"):
+        raise CorpusmillError("no corpus here: there is no ledger", file=root.url, mend="corpusmill build CONFIG")
+    for stage in _STAGES:
+        _verify_stage(ledger, stage.STAGE, stage.FOLDERS, findings, repair)
+    _verify_flow(ledger, findings)
+    return findings
+
+
+def _verify_stage(ledger: Ledger, stage: str, folders: tuple[str, ...], findings: Findings, repair: bool) -> None:
+    root = ledger.root
+    named: set[str] = set()
+    good: list[Row] = []
+    damaged = False
+    for name in root.sizes(f"ledger/{stage}"):
+        try:
+            row = Row.from_json(root.read_json(name), root.path(name))
+            row.counts.check(f"{stage} {row.unit}")
+            broken = [trouble for output in row.outputs if (trouble := _part(root, output, findings))]
+        except CorpusmillError as error:
+            broken = [str(error)]
+        else:
+            named.update(output["path"] for output in row.outputs)
+            good.append(row)
+        if broken:
+            findings.damage += broken
+            damaged = True
+            if repair:
+                root.remove(name)
+    for folder in folders:
+        findings.damage += [f"{root.path(name)}: no ledger row names this file" for name in root.sizes(folder) if name not in named]
+    closed = ledger.stage(stage)
+    if closed is None:
+        if good or stage not in (encode.STAGE, train.STAGE):
+            findings.incomplete.append(f"stage {stage} is not complete; corpusmill build CONFIG goes on with it")
+        return
+    total = Counts()
+    for row in good:
+        total.add(row.counts)
+    findings.digests[stage] = digest([row.digest for row in sorted(good, key=lambda row: row.unit)])
+    if closed["digest"] != findings.digests[stage] or closed["counts"] != asdict(total) or closed["units"] != len(good):
+        findings.damage.append(f"{root.path(f'ledger/{stage}.json')}: the stage row does not match its units' rows")
+        damaged = True
+    findings.faults.update(closed["faults"])
+    if damaged and repair:
+        ledger.reopen(stage)
+
+
+def _part(root: Root, output: dict[str, Any], findings: Findings) -> str:
+    """What is wrong with one committed file, or ""."""
+    path = root.path(output["path"])
+    try:
+        found = root.sha256(output["path"])
+    except FileNotFoundError:
+        return f"{path}: missing ({output['bytes']} bytes, SHA-256 {output['sha256']} expected)"
+    findings.parts += 1
+    findings.bytes += output["bytes"]
+    if found != output["sha256"]:
+        return f"{path}: SHA-256 {found} found, {output['sha256']} expected"
+    return ""
+
+
+def _verify_flow(ledger: Ledger, findings: Findings) -> None:
+    """Documents out of one stage are the documents into the next."""
+    rows = [ledger.stage(stage) for stage in ("ingest", "dedup", "shards")]
+    for before, after in zip(rows, rows[1:], strict=False):
+        if before and after and before["counts"]["kept"] != after["counts"]["read"]:
+            findings.damage.append(
+                f"stage {before['stage']} kept {before['counts']['kept']} documents, "
+                f"but stage {after['stage']} read {after['counts']['read']}"
+            )

@@ -1,0 +1,77 @@
+"""Cross-entropy of a linear output layer without ever holding all its logits.
+
+With a small model and a large vocabulary the output layer is most of the work, and its logits most of the memory.
+Here they are made a few rows at a time, turned into a loss and at once into gradients while they are still in cache,
+and forgotten. The idea of computing gradients in the forward pass is that of the "cut" and "liger" kernels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from train.batches import IGNORE
+
+_LOGITS = {"cpu": 1 << 22, "cuda": 1 << 28}  # logits alive at once: within a CPU's cache, large enough to fill a GPU
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Summed cross-entropy in nats of ``softmax(hidden @ weight.T)`` against ``targets``.
+
+    ``hidden`` (..., d), ``weight`` (V, d), ``targets`` (...) int64; targets equal to ``IGNORE`` count nothing. Products
+    are taken in the autocast type where autocast is on, everything else in float32.
+    """
+    kind = hidden.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    return _LinearCrossEntropy.apply(hidden.reshape(-1, hidden.shape[-1]), weight, targets.reshape(-1), dtype)
+
+
+@torch.no_grad()
+def score(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[float, int]:
+    """Summed cross-entropy in nats, and how many targets are the likeliest piece; shapes as above."""
+    hidden, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+    known = targets != IGNORE
+    loss, right = 0.0, 0
+    for rows, wanted in _chunks(hidden[known], targets[known], len(weight)):
+        log_p = torch.log_softmax(rows.float() @ weight.T, -1)
+        loss -= log_p.gather(-1, wanted[:, None]).sum(dtype=torch.float64).item()
+        right += int((log_p.argmax(-1) == wanted).sum())
+    return loss, right
+
+
+def _chunks(hidden: Tensor, targets: Tensor, vocabulary: int) -> Any:
+    rows = max(1, _LOGITS.get(hidden.device.type, 1 << 22) // vocabulary)
+    return zip(hidden.split(rows), targets.split(rows), strict=True)
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+        narrow = weight.to(dtype)
+        loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        wanted_by = any(ctx.needs_input_grad)
+        d_hidden = torch.empty_like(hidden) if wanted_by else None
+        d_weight = torch.zeros_like(weight) if wanted_by else None
+        done = 0
+        for rows, wanted in _chunks(hidden, targets, len(weight)):
+            known = (wanted != IGNORE)[:, None]
+            rows, column = rows.to(dtype), wanted.clamp_min(0)[:, None]
+            p = torch.log_softmax(rows @ narrow.T, -1, dtype=torch.float32)
+            loss -= (p.gather(-1, column) * known).sum()
+            if d_hidden is None or d_weight is None:
+                continue
+            # d loss / d logits = softmax - one-hot
+            p = p.exp_().scatter_add_(-1, column, torch.full_like(column, -1, dtype=p.dtype)).to(dtype)
+            d_hidden[done : done + len(rows)] = (p @ narrow) * known
+            d_weight += p.T @ (rows * known)
+            done += len(rows)
+        if wanted_by:
+            ctx.save_for_backward(d_hidden, d_weight)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        d_hidden, d_weight = ctx.saved_tensors
+        return d_hidden * gradients[0], d_weight * gradients[0], None, None

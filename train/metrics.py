@@ -1,0 +1,59 @@
+"""The learning curve of a run, as rows of metrics.csv and as TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+from pipeline.storage import TEMPORARY
+
+COLUMNS = ("step", "tokens", "loss", "lr", "gradient_norm", "seconds", "validation_loss", "validation_bits_per_byte")
+
+
+class Metrics:
+    """Opens the curve of a run that has done ``step`` steps; rows of later steps, left by a killed run, are dropped.
+
+    ``seconds`` is the time spent training up to the last row kept, over all processes that worked on the run.
+    """
+
+    def __init__(self, run_dir: Path, step: int):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.run_dir = run_dir
+        path = run_dir / "metrics.csv"
+        rows = [row for row in _read(path) if int(row["step"]) <= step]
+        self.seconds = max((float(row["seconds"]) for row in rows if row["seconds"]), default=0.0)
+        temporary = run_dir / f"{TEMPORARY}metrics.csv"
+        with open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+        os.replace(temporary, path)
+        self._file = open(path, "a", newline="")  # noqa: SIM115  closed by close()
+        self._csv = csv.DictWriter(self._file, COLUMNS)
+        self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1 if step else None)
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Add one row; columns it lacks stay empty."""
+        self._csv.writerow({name: row.get(name, "") for name in COLUMNS})
+        self._file.flush()
+        for name in COLUMNS[2:]:
+            if name in row:
+                self._board.add_scalar(name, row[name], row["step"])
+
+    def close(self) -> None:
+        """Flush and close both."""
+        self._file.close()
+        self._board.close()
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    """The whole rows of a curve; a last row cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        text = file.read()
+    whole = text[: text.rfind("\n") + 1]
+    return list(csv.DictReader(whole.splitlines()))
