@@ -146,7 +146,7 @@ class Builder:
         def job(pending: list[Unit]) -> None:
             from pipeline.jobs.dedup import find_duplicates
 
-            find_duplicates(self.root.url, units, pending, self._runner())
+            find_duplicates(self.root.url, units, pending, self._runner(len(units)))
 
         self._settle(dedup.STAGE, units, dedup.FOLDERS, job)
 
@@ -211,9 +211,9 @@ class Builder:
         if pending:
             from pipeline.jobs.runner import map_units
 
-            map_units(self.root.url, pending, self._runner())
+            map_units(self.root.url, pending, self._runner(len(pending)))
 
-    def _runner(self) -> Runner:
+    def _runner(self, units: int) -> Runner:
         from pipeline.jobs.runner import Runner
 
-        return Runner(self.workers, self.beam_options)
+        return Runner(min(self.workers, units), self.beam_options)

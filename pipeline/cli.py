@@ -121,6 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CorpusmillError as error:
         return _fail(error, 1)
     except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("pipeline", "tokenizer", "train"):
+            raise  # a fault of ours, or of the installation: the traceback says more
         extra = "train" if options.command in ("train", "eval", "sample") else "pipeline"
         return _fail(CorpusmillError(f"{error}", mend=f"pip install 'corpusmill[{extra}]'"), 1)
     except KeyboardInterrupt:

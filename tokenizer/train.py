@@ -12,6 +12,8 @@ Choices that the options leave no say in, and why:
   whole document, so that in long ones rounding decides between segmentations; sums of such multiples are exact up to
   2**18 (some 40,000 tokens), and other implementations that add in 64 bits (Hugging Face tokenizers) find the very same
   pieces.
+- Every printable ASCII character has a piece, even where the sample lacks it: a later prompt must not turn to bytes, and
+  the name of a special piece, written in a text, is text.
 - The thread count is part of the options: the counts that threads hand together decide the last digits of the scores,
   hence the pieces.
 """
@@ -35,9 +37,14 @@ SPECIAL = {"unk": 0, "bos": 1, "eos": 2, "pad": 3}
 """The ids of the special pieces in every model trained here."""
 
 NEWLINE = "\n"
+ASCII = "".join(map(chr, range(0x21, 0x7F)))
+"""The printable characters; each has a piece in every model."""
+
 _CUT = 16_384  # characters a sentence at most: 65,536 bytes of UTF-8
 _RESERVED_BY_SENTENCEPIECE = "\u2585"
-_STEP = 64  # unigram scores are multiples of 1 / _STEP
+STEP = 64
+"""Unigram scores are multiples of 1 / STEP."""
+
 _QUIET = 2  # errors only; all of them reach us as exceptions too
 
 
@@ -162,6 +169,7 @@ def train(texts: Iterable[str], options: TokenizerOptions | None = None) -> Trai
             normalization_rule_name=options.normalizer,
             remove_extra_whitespaces=False,
             add_dummy_prefix=False,
+            required_chars=ASCII,
             user_defined_symbols=[NEWLINE, *options.user_symbols],
             control_symbols=options.control_symbols,
             unk_id=SPECIAL["unk"],
@@ -188,7 +196,7 @@ def train(texts: Iterable[str], options: TokenizerOptions | None = None) -> Trai
             mend=f"set tokenizer.vocab_size = {len(content.pieces)} or less, or train on more text",
         )
     if options.kind == "unigram":
-        scores = [round(piece.score * _STEP) / _STEP for piece in content.pieces]
+        scores = [round(piece.score * STEP) / STEP for piece in content.pieces]
         model = modelfile.with_scores(model, content.pieces, scores)
         content = modelfile.read(model)
     return Trained(model, _vocabulary(content.pieces), _manifest(model, options, sample))

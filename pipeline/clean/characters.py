@@ -174,7 +174,7 @@ def _ascii_flags() -> np.ndarray:
 
 
 def has(data: np.ndarray, flag: int, others: Wide) -> np.ndarray:
-    """Return per byte whether its code point has the flag (bool)."""
+    """Return per byte whether its code point has one of the flags (bool)."""
     found = np.frombuffer(bytearray(data.tobytes().translate(ascii_bytes(flag))), dtype=bool)
     if len(others.at):
         paint(found, others, flags_of(others.point) & np.uint8(flag) > 0)

@@ -6,13 +6,13 @@ Everything that reads texts shares one `Segments` object, so that a batch is seg
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.clean import characters
-from pipeline.clean.characters import LETTER, SPACE, WORD, Wide, flags_of, has
+from pipeline.clean.characters import LETTER, SPACE, WORD, Wide, has
 from pipeline.clean.hashing import hash_spans
 
 TERMINAL = (
@@ -35,7 +35,81 @@ TERMINAL = (
 _TERMINAL_FIRST = np.array([first for first, _ in TERMINAL])
 _TERMINAL_LAST = np.array([last for _, last in TERMINAL])
 
-ELLIPSIS, BULLET, RIGHT_QUOTE = (np.frombuffer(char.encode(), np.uint8) for char in "…•’")
+ELLIPSIS, BULLET = (np.frombuffer(char.encode(), np.uint8) for char in "…•")
+
+ABBREVIATIONS = [
+    "Adm",
+    "Bros",
+    "Co",
+    "co",
+    "Corp",
+    "Dr",
+    "Gen",
+    "Gov",
+    "Inc",
+    "Jr",
+    "Ltd",
+    "Md",
+    "Messrs",
+    "Mo",
+    "Mont",
+    "Mr",
+    "Mrs",
+    "Ms",
+    "Ph.D",
+    "Prof",
+    "Rep",
+    "Rev",
+    "Sen",
+    "Sr",
+    "St",
+    "vs",
+    "v.s",
+    "Jan",
+    "Feb",
+    "Mar",
+    "Apr",
+    "Jun",
+    "Jul",
+    "Aug",
+    "Sep",
+    "Sept",
+    "Oct",
+    "Nov",
+    "Dec",
+    "Ala",
+    "Ariz",
+    "Ark",
+    "Calif",
+    "Colo",
+    "Conn",
+    "Del",
+    "Fla",
+    "Ga",
+    "Ia",
+    "Id",
+    "Ill",
+    "Ind",
+    "Kan",
+    "Kans",
+    "Ky",
+    "La",
+    "Mass",
+    "Mich",
+    "Minn",
+    "Miss",
+    "Neb",
+    "Nebr",
+    "Nev",
+    "Okla",
+    "Ore",
+    "Pa",
+    "Tenn",
+    "Va",
+    "Wash",
+    "Wis",
+]
+"""English words whose full stop belongs to them (besides single letters)."""
 
 
 def is_terminal(points: np.ndarray) -> np.ndarray:
@@ -49,9 +123,25 @@ def _table(condition: str) -> np.ndarray:
 
 
 _DIGIT, _LOWER, _UPPER = (_table(condition) for condition in ("isdigit", "islower", "isupper"))
+_OPERATOR, _DIVIDER, _REPEATS = (np.isin(np.arange(256), list(signs)) for signs in (b"+-*^", b"-:<>=/", b".-~|/\\@^"))
+_WIDTHS = np.array([1] * 0xC0 + [2] * 0x20 + [3] * 0x10 + [4] * 0x10)
 _ALPHA = _table("isalpha") | (
     np.arange(256) >= 128
 )  # a word's byte above 127 is part of a letter, with rare exceptions
+
+
+@lru_cache(maxsize=1)
+def _abbreviations() -> np.ndarray:
+    ends = np.cumsum([len(word) for word in ABBREVIATIONS])
+    return hash_spans(np.frombuffer("".join(ABBREVIATIONS).encode(), np.uint8), np.append(0, ends[:-1]), ends)
+
+
+def _equal(data: np.ndarray, starts: np.ndarray, value: bytes) -> np.ndarray:
+    """Return at which positions the bytes are these (the last ones of the data never are)."""
+    found = starts + len(value) <= len(data)
+    for place, byte in enumerate(value):
+        found &= data[np.minimum(starts + place, len(data) - 1)] == byte
+    return found
 
 
 @dataclass(frozen=True)
@@ -102,74 +192,80 @@ class Segments:
     def units(self) -> tuple[Spans, np.ndarray]:
         """Words and symbols in text order, and which are symbols (bool).
 
-        A word is a run of letters, marks and digits, continued over one symbol inside ("3.5", "U.S.A", "a_b", "x@y"),
-        but not over those that separate ("well-known", "and/or", "end.Start"); a short contraction is a word of its
-        own ("it" + "'s"). In scripts without spaces each code point is a word. Every other visible code point is a
-        symbol; a run of equal dots, dashes or slashes is one. (These are, in short, the rules of spaCy's English
-        tokenizer that the published quality rules were run with.)
+        A word is a run of letters, marks and digits, continued over one symbol inside ("3.5", "U.S.A", "a_b", "x@y") but
+        not over those that separate ("well-known", "and/or", "end.Start"); it takes in the full stop of an abbreviation
+        and the sign before a name ("@name"); a short contraction is a word of its own ("it" + "'s"). In scripts without
+        spaces each code point is a word. Every other visible code point is a symbol; a run of equal dots, dashes or
+        slashes is one. (In short, what spaCy's English tokenizer does, which the published quality rules were run with.)
         """
         starts, ends = characters.words(self.data, self.offsets, self.others)
-        visible = ~has(self.data, SPACE, self.others)
-        symbol = visible & ~has(self.data, WORD, self.others) & (self.data & 0xC0 != 0x80)
-        starts, ends = self._join(starts, ends, symbol)
-        at = np.flatnonzero(symbol)
-        repeated = np.zeros(len(at), bool)
-        if len(at):
-            byte = self.data[at]
-            repeated[1:] = (
-                (at[1:] == at[:-1] + 1)
-                & (byte[1:] == byte[:-1])
-                & np.isin(byte[1:], np.frombuffer(b".-~|/\\@^", np.uint8))
-            )
-            edges = np.searchsorted(at, self.offsets)
-            repeated[edges[edges < len(at)]] = False  # the first symbol of a document continues nothing
-        widths = np.array([1] * 0xC0 + [2] * 0x20 + [3] * 0x10 + [4] * 0x10)[self.data[at]]
-        run_ends = (at + widths)[np.append(~repeated[1:], True)[: len(at)]]
-        at = at[~repeated]
-        order = np.argsort(np.concatenate([starts, at]), kind="stable")
-        all_starts = np.concatenate([starts, at])[order]
-        all_ends = np.concatenate([ends, run_ends])[order]
-        documents = np.repeat(np.arange(self.count), self.per_document(all_starts))
-        return Spans(all_starts, all_ends, documents), order >= len(starts)
-
-    def _join(self, starts: np.ndarray, ends: np.ndarray, symbol: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Join words over a symbol inside them; the symbols used up are cleared."""
-        data = self.data
-        edge = np.zeros(len(data) + 1, bool)
+        symbol = has(self.data, SPACE | WORD, self.others)
+        np.logical_not(symbol, out=symbol)
+        symbol &= (self.data & 0xC0) != 0x80
+        edge = np.zeros(len(self.data) + 1, bool)
         edge[self.offsets] = True
+        starts, ends = self._join(starts, ends, symbol, edge)
+        self._absorb(starts, ends, symbol, edge)
+        at = np.flatnonzero(symbol)
+        byte = self.data[at]
+        fresh = np.ones(len(at), bool)
+        fresh[1:] = (at[1:] != at[:-1] + 1) | (byte[1:] != byte[:-1]) | ~_REPEATS[byte[1:]] | edge[at[1:]]
+        run_ends = (at + _WIDTHS[byte])[np.append(fresh[1:], True)[: len(at)]]
+        at = at[fresh]
+        order = np.argsort(np.concatenate([starts, at]), kind="stable")
+        starts = np.concatenate([starts, at])[order]
+        ends = np.concatenate([ends, run_ends])[order]
+        documents = np.repeat(np.arange(self.count), self.per_document(starts))
+        return Spans(starts, ends, documents), order >= len(order) - len(at)
+
+    def _join(
+        self, starts: np.ndarray, ends: np.ndarray, symbol: np.ndarray, edge: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Join words over a symbol inside them; the symbols used up are cleared. ``edge`` marks where documents start."""
+        data = self.data
         gap = starts[1:] - ends[:-1]
-        at = np.flatnonzero(gap == 1)
-        place = ends[at]
-        inside = symbol[place] & ~edge[place] & ~edge[place + 1]
-        at, place = at[inside], place[inside]
-        sign, left, right = data[place], data[place - 1], data[place + 1]
-        letters = _ALPHA[left] & _ALPHA[right]
+        sign = data[ends[:-1]].copy()
+        one = gap == 1
+        if len(self.others.at):  # an en dash and a typographic apostrophe are three bytes long
+            three = np.flatnonzero(gap == 3)
+            for char, plain in (("–", "-"), ("’", "'")):
+                same = three[_equal(data, ends[three], char.encode())]
+                sign[same] = ord(plain)
+                one[same] = True
+        at = np.flatnonzero(one & symbol[ends[:-1]])
+        at = at[~(edge[ends[at]] | edge[starts[at + 1]])]
+        sign, left, right = sign[at], data[ends[at] - 1], data[starts[at + 1]]
         separates = (sign == ord(".")) & _LOWER[left] & _UPPER[right]
-        separates |= ((sign == ord(",")) | (sign == ord("-"))) & letters
-        separates |= np.isin(sign, np.frombuffer(b"+-*^", np.uint8)) & _DIGIT[left] & _DIGIT[right]
-        separates |= np.isin(sign, np.frombuffer(b":<>=/", np.uint8)) & _ALPHA[right]
-        short = ends[at + 1] - starts[at + 1] <= 2
-        contracted = (sign == ord("'")) & short
-        joined = at[~separates & ~contracted]
+        separates |= (sign == ord(",")) & _ALPHA[left] & _ALPHA[right]
+        separates |= _OPERATOR[sign] & _DIGIT[left] & _DIGIT[right]
+        separates |= _DIVIDER[sign] & _ALPHA[right]
+        contracted = (sign == ord("'")) & (ends[at + 1] - starts[at + 1] <= 2)
+        joined, attached = at[~separates & ~contracted], at[contracted]
         symbol[ends[joined]] = False
-        attached = at[contracted]
-        if len(self.others.at):  # the same with a typographic apostrophe, three bytes long
-            wide = np.flatnonzero((gap == 3) & (ends[1:] - starts[1:] <= 2))
-            place = ends[wide]
-            quote = (
-                (data[place] == RIGHT_QUOTE[0])
-                & (data[place + 1] == RIGHT_QUOTE[1])
-                & (data[place + 2] == RIGHT_QUOTE[2])
-            )
-            attached = np.sort(np.concatenate([attached, wide[quote & ~edge[place] & ~edge[place + 3]]]))
         symbol[ends[attached]] = False
-        starts = starts.copy()
         starts[attached + 1] = ends[attached]
-        keep_start = np.ones(len(starts), bool)
-        keep_start[joined + 1] = False
+        keep = np.ones(len(starts), bool)
+        keep[joined + 1] = False
         keep_end = np.ones(len(ends), bool)
         keep_end[joined] = False
-        return starts[keep_start], ends[keep_end]
+        return starts[keep], ends[keep_end]
+
+    def _absorb(self, starts: np.ndarray, ends: np.ndarray, symbol: np.ndarray, edge: np.ndarray) -> None:
+        """Extend words over the full stop of an abbreviation and over the sign of a name."""
+        data = self.data
+        stopped = np.flatnonzero(ends < len(data))
+        stopped = stopped[(data[ends[stopped]] == ord(".")) & symbol[ends[stopped]] & ~edge[ends[stopped]]]
+        before = ends[stopped] - 2
+        single = ends[stopped] - starts[stopped] == 1
+        initial = _ALPHA[data[ends[stopped] - 1]] & (single | ((before >= 0) & (data[before] == ord("."))))
+        known = np.isin(hash_spans(data, starts[stopped], ends[stopped]), _abbreviations())
+        stopped = stopped[initial | known]
+        symbol[ends[stopped]] = False
+        ends[stopped] += 1
+        named = np.flatnonzero(starts > 0)
+        named = named[(data[starts[named] - 1] == ord("@")) & symbol[starts[named] - 1] & ~edge[starts[named]]]
+        starts[named] -= 1
+        symbol[starts[named]] = False
 
     @cached_property
     def unit_hashes(self) -> np.ndarray:
@@ -239,7 +335,7 @@ class Segments:
         """Return which byte ranges end with the suffix (uint8)."""
         found = spans.ends - spans.starts >= len(suffix)
         for back, byte in enumerate(suffix[::-1].tolist(), start=1):
-            found &= self.data[spans.ends - back] == byte
+            found &= self.data[np.maximum(spans.ends - back, 0)] == byte
         return found
 
     def starts_with(self, spans: Spans, prefix: np.ndarray) -> np.ndarray:
@@ -255,6 +351,3 @@ class Segments:
         wide = np.flatnonzero(points >= 128)
         points[wide] = self.others.point[np.searchsorted(self.others.at, spans.ends[wide]) - 1]
         return points
-
-
-__all__ = ["BULLET", "ELLIPSIS", "Segments", "Spans", "flags_of", "is_terminal"]

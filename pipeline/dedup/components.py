@@ -43,9 +43,24 @@ def connected(edges: np.ndarray) -> np.ndarray:
     return np.stack([ids, ids[first[component]]], axis=1)
 
 
+def keepers(star: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    """Return the clusters ("S16", documents x 2: id, keeper) with the member of the lowest rank as keeper, ties to the
+    smallest id.
+
+    ``star`` is what `connected` or `clusters` gives, ``ranks`` (numbers, one a row) the order of preference: minus the
+    length keeps the longest text, the age of a dump the older document.
+    """
+    order = np.lexsort((np.arange(len(star)), ranks, _distinct(star[:, 1])[1])) if len(star) else np.empty(0, np.int64)
+    labels = star[order, 1]
+    fresh = np.insert(labels[1:] != labels[:-1], 0, True)[: len(star)]
+    result = star.copy()
+    result[order, 1] = star[order[fresh], 0][np.cumsum(fresh) - 1]
+    return result
+
+
 def forest_add(forest: bytes, edges: np.ndarray) -> bytes:
-    """Return the forest with more edges ("S16", edges x 2)."""
-    return forest_merge([forest], np.ascontiguousarray(edges).tobytes())
+    """Return the forest with more edges ("S16", edges x 2); an edge from a document to itself says nothing."""
+    return forest_merge([forest], edges[edges[:, 0] != edges[:, 1]].tobytes())
 
 
 def forest_merge(forests: Iterable[bytes], edges: bytes = b"") -> bytes:
@@ -59,7 +74,7 @@ def forest_merge(forests: Iterable[bytes], edges: bytes = b"") -> bytes:
 
 
 def clusters(forest: bytes) -> np.ndarray:
-    """Return the clusters of a forest as `connected` does."""
+    """Return the clusters of a forest, of two documents and more, as `connected` does."""
     return connected(_edges(forest[8:]))
 
 

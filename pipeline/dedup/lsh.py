@@ -20,7 +20,7 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dedup.minhash import NO_BAND
+from pipeline.dedup.minhash import NO_BAND, jaccard
 
 TEXT = -1
 """The band number of exact text hashes."""
@@ -96,29 +96,60 @@ def _cut(band: int, records: np.ndarray, leading: np.ndarray, ranges: int) -> di
     }
 
 
-def edges(band: int, blocks: bytes | Iterable[bytes]) -> np.ndarray:
-    """Return the edges ("S16", edges x 2: smallest id of the bucket, other id) of a band's block, or of all blocks of
-    one key.
+def edges(band: int, blocks: bytes | Iterable[bytes], chain: bool = False) -> np.ndarray:
+    """Return the edges ("S16", edges x 2) of a band's block, or of all blocks of one key: each bucket as a star.
 
-    Documents that share a bucket with nobody, or only with themselves, have none. Raises ValueError for a cut block.
+    A star joins the smallest id of a bucket (first) to each other one. ``chain`` adds the edges between successive
+    ids, for edges that `verify` will thin out: then a document can stay with a neighbour where the smallest id is too
+    different. Documents that share a bucket with nobody, or only with themselves, have none. Raises ValueError for a
+    cut block.
     """
     block = blocks if isinstance(blocks, bytes) else b"".join(blocks)
     layout = TEXT_RECORD if band == TEXT else BAND_RECORD
     if len(block) % layout.itemsize:
         raise ValueError(f"a block of {len(block)} bytes is not made of records of {layout.itemsize} bytes")
     records = np.frombuffer(block, layout)
-    if band == TEXT:
-        high, low = halves(records["key"])
-        order, firsts = _buckets(high, low)
-    else:
-        order, firsts = _buckets(records["key"].astype(np.uint64))
-    if not len(order):
-        return np.empty((0, 2), "S16")
+    key = halves(records["key"]) if band == TEXT else (records["key"].astype(np.uint64),)
+    order, starts = _buckets(*key)
     ids = records["id"][order]
-    sizes = np.diff(np.append(firsts, len(ids)))
-    smallest = np.repeat(ids[firsts + _smallest(ids, firsts, sizes)], sizes)
-    other = smallest != ids
-    return np.stack([smallest[other], ids[other]], axis=1)
+    if chain:
+        bucket = np.zeros(len(ids), np.int64)
+        bucket[starts] = 1
+        high, low = halves(ids)
+        ids = ids[np.lexsort((low, high, np.cumsum(bucket)))]
+        smallest = ids[starts]
+    else:
+        smallest = _smallest(ids, starts)
+    centre = np.repeat(smallest, np.diff(np.append(starts, len(ids))))
+    star = np.stack([centre, ids], axis=1)[centre != ids]
+    if not chain:
+        return star
+    linked = np.ones(len(ids), bool)
+    linked[starts] = False
+    links = np.stack([ids[:-1], ids[1:]], axis=1)[linked[1:]]
+    return np.concatenate([star, links[links[:, 0] != links[:, 1]]])
+
+
+def verify(
+    edges: np.ndarray, ids: np.ndarray, signatures: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the edges whose two signatures agree in a share of at least ``threshold``, and those shares (float64).
+
+    The share estimates the Jaccard similarity s with a standard deviation of sqrt(s (1 - s) / permutations). ``ids``
+    ("S16", ascending) are those of the rows of ``signatures``, which may be a memory map. Raises ValueError for an
+    unknown id.
+    """
+    if not len(edges):
+        return edges, np.empty(0)
+    places = np.searchsorted(ids, edges)
+    if (places == len(ids)).any() or (ids[places] != edges).any():
+        raise ValueError("an edge names a document that has no signature here")
+    shares = np.empty(len(edges))
+    for start in range(0, len(edges), 1 << 16):
+        part = places[start : start + (1 << 16)]
+        shares[start : start + len(part)] = jaccard(signatures[part[:, 0]], signatures[part[:, 1]])
+    kept = shares >= threshold
+    return edges[kept], shares[kept]
 
 
 def _buckets(high: np.ndarray, low: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -132,11 +163,13 @@ def _buckets(high: np.ndarray, low: np.ndarray | None = None) -> tuple[np.ndarra
     return order[shared], np.flatnonzero((with_next & ~with_last)[: len(order)][shared])
 
 
-def _smallest(ids: np.ndarray, firsts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Return the place of the smallest id within each bucket."""
+def _smallest(ids: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return the smallest id of each bucket."""
+    if not len(starts):
+        return ids
     high, low = halves(ids)
-    low[high != np.repeat(np.minimum.reduceat(high, firsts), sizes)] = np.uint64(0xFFFFFFFFFFFFFFFF)
-    least = low == np.repeat(np.minimum.reduceat(low, firsts), sizes)
-    least &= high == np.repeat(np.minimum.reduceat(high, firsts), sizes)
-    places = np.flatnonzero(least)
-    return places[np.searchsorted(places, firsts)] - firsts
+    sizes = np.diff(np.append(starts, len(ids)))
+    least = np.minimum.reduceat(high, starts)
+    low[high != np.repeat(least, sizes)] = np.uint64(0xFFFFFFFFFFFFFFFF)
+    pairs = np.stack([least, np.minimum.reduceat(low, starts)], axis=1)
+    return pairs.astype(">u8").view("S16").ravel()

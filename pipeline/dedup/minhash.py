@@ -13,6 +13,7 @@ import unicodedata
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -68,9 +69,36 @@ class MinHashParams:
         """Return everything that signatures must share to be compared, for the metadata of what is stored."""
         return {**asdict(self), "normalisation": "nfkc-casefold-1", "unicode": UNICODE}
 
-    def probability(self, jaccard: float | np.ndarray) -> float | np.ndarray:
-        """Return the probability that two documents of this similarity become candidates."""
-        return 1 - (1 - jaccard**self.rows) ** self.bands
+    def probability(self, jaccard: np.ndarray | float) -> np.ndarray:
+        """Return the probability that two documents of this similarity become candidates (float64)."""
+        return 1 - (1 - np.asarray(jaccard, np.float64) ** self.rows) ** self.bands
+
+    def curve(self) -> list[tuple[float, float]]:
+        """Return (similarity, probability) from 0 to 1 by 0.05, to print or plot."""
+        similarity = np.arange(21) / 20
+        return list(zip(similarity.tolist(), self.probability(similarity).tolist(), strict=True))
+
+    @classmethod
+    def for_threshold(cls, threshold: float, permutations: int = 112, **others: Any) -> MinHashParams:
+        """Return the bands and rows, of at most so many permutations, that separate best at a similarity.
+
+        Best is the smallest sum of false positives (area under the probability below the threshold) and false negatives
+        (area above it), as datasketch chooses them.
+        """
+        if not 0 < threshold < 1:
+            raise ValueError(f"threshold must be between 0 and 1, not {threshold}")
+        grid = (np.arange(1000) + 0.5) / 1000
+        candidates = [
+            cls(bands=bands, rows=rows, **others)
+            for rows in range(1, permutations + 1)
+            for bands in range(1, permutations // rows + 1)
+        ]
+
+        def error(params: MinHashParams) -> float:
+            probability = params.probability(grid)
+            return float(probability[grid < threshold].sum() + (1 - probability[grid >= threshold]).sum())
+
+        return min(candidates, key=error)
 
 
 PRESETS = {
@@ -149,8 +177,24 @@ def text_hashes(texts: pa.Array) -> np.ndarray:
 
 
 def jaccard(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return the estimated Jaccard similarity of signatures row by row (float64)."""
+    """Return the Jaccard similarity of documents row by row (float64), estimated from their signatures."""
     return (left == right).mean(axis=-1)
+
+
+def similarity(left: pa.Array, right: pa.Array, params: MinHashParams) -> np.ndarray:
+    """Return the exact Jaccard similarity of the shingle sets of two aligned string arrays (float64; NaN where both
+    are empty)."""
+    if len(left) != len(right):
+        raise ValueError(f"{len(left)} texts cannot be compared with {len(right)}, one by one")
+    sets = []
+    for texts in (left, right):
+        hashes, offsets = shingles(texts, params.ngram, params.unit)
+        pair = np.repeat(np.arange(len(texts)), np.diff(offsets))
+        sets.append(np.unique(np.stack([pair.astype(np.uint64), hashes], axis=1), axis=0))
+    every, times = np.unique(np.concatenate(sets), axis=0, return_counts=True)
+    union = np.bincount(every[:, 0].astype(np.int64), minlength=len(left))
+    common = np.bincount(every[times == 2, 0].astype(np.int64), minlength=len(left))
+    return np.divide(common, union, out=np.full(len(left), np.nan), where=union > 0)
 
 
 def _mix32(values: np.ndarray) -> np.ndarray:

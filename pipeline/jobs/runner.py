@@ -12,8 +12,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
+logging.disable(logging.WARNING)  # Beam warns at import of Google clients that are not installed and not wanted
+import apache_beam as beam  # noqa: E402
+from apache_beam.options.pipeline_options import PipelineOptions  # noqa: E402
+
+logging.disable(logging.NOTSET)
 
 from pipeline.errors import CorpusmillError
 from pipeline.ledger import Unit
@@ -64,6 +67,7 @@ class ProcessUnit(beam.DoFn):
     def setup(self) -> None:
         """Tie this worker's life to the driver's, so that a killed driver leaves no orphan."""
         if self.driver is not None and self.driver != os.getpid():
+            logging.getLogger().setLevel(logging.WARNING)
             threading.Thread(target=_follow, args=(self.driver,), daemon=True, name="follow_driver").start()
 
     def process(self, unit: Unit) -> Iterator[str]:
@@ -108,8 +112,11 @@ def run(build: Callable[[beam.Pipeline], Any], runner: Runner, root_url: str, st
             try:
                 changed.wait()
                 if deaths and not outcome:
+                    units = _interrupted(work.running(Root(root_url), stage))
                     _kill_workers()
-                    raise WorkerDied(_who(work.running(Root(root_url), stage), deaths[0]), mend="run the same command again: it goes on from there")
+                    raise WorkerDied(
+                        f"{deaths[0]} while processing {units}", mend="run the same command again: it goes on from there"
+                    )
             except KeyboardInterrupt:
                 _kill_workers()
                 raise
@@ -126,21 +133,22 @@ def _told_of_death(changed: threading.Event) -> Iterator[list[str]]:
     def hook(args: threading.ExceptHookArgs) -> None:
         if args.thread is not None and args.thread.name == "run_worker":
             deaths.append(str(args.exc_value))
+            logging.getLogger("grpc").setLevel(logging.CRITICAL)
             changed.set()
-        else:
+        elif not deaths:  # what other threads meet after a death only repeats it
             previous(args)
 
     threading.excepthook = hook
     try:
         yield deaths
     finally:
-        threading.excepthook = previous
+        if not deaths:
+            threading.excepthook = previous
 
 
-def _who(claims: list[dict[str, Any]], cause: str) -> str:
-    dead = [claim["unit"] for claim in claims if not _alive(claim["pid"])]
-    units = dead or [claim["unit"] for claim in claims]
-    return f"{cause} while processing {', '.join(sorted(units)) or 'no unit'}"
+def _interrupted(claims: list[dict[str, Any]]) -> str:
+    """The units whose worker is gone."""
+    return ", ".join(sorted(claim["unit"] for claim in claims if not _alive(claim["pid"]))) or "no unit"
 
 
 def _alive(pid: int) -> bool:

@@ -3,10 +3,11 @@
 The tables are ``data/templates.<language>.txt``; a line is ``name, name = rule``. Names are compared in lower case with
 "_" as a space; a name may end in ``*``. A rule is text with
 
-- ``{1}``, ``{name}``: an argument; ``{2|1}``: the first of several that is not empty;
+- ``{1}``, ``{name}``: an argument; ``{2|1}``: the first of several that is not empty; ``{*}``: what the ``*`` stood for;
 - ``[...]``: a group that vanishes when an argument in it is empty;
-- ``@function`` or ``@function word``: one of the functions below;
-- ``-`` alone: nothing, as for a template that is not in the table at all, but said on purpose.
+- ``\\n``: a line break; ``\\s``: a space; ``\\`` before any other character: that character;
+- ``@function`` or ``@function word``: one of the functions of ``wikitext_functions``;
+- ``-`` alone: nothing, as for a template that is in no table, but said on purpose.
 
 A wiki's own table comes first, then English: templates travel from there under their English names.
 """
@@ -20,14 +21,14 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.parse.wikitext_brackets import HOLE
+from pipeline.parse.wikitext_functions import FUNCTIONS, PARSER_FUNCTIONS, VARIABLES, Args, Call
 
-Args = dict[str, str]
 Rule = Callable[[Args], str]
+_MOST_CACHED = 50_000
 
 
-def arguments(content: str) -> tuple[str, Args]:
-    """Name and arguments of a template's content; positional ones under "1", "2" ..."""
-    name, *parts = content.split("|")
+def arguments(parts: list[str]) -> Args:
+    """The arguments of a call, positional ones under "1", "2" ..."""
     args: Args = {}
     position = 0
     for part in parts:
@@ -37,7 +38,7 @@ def arguments(content: str) -> tuple[str, Args]:
         else:
             position += 1
             args[str(position)] = part.strip()
-    return name, args
+    return args
 
 
 def normal(name: str) -> str:
@@ -48,11 +49,11 @@ def normal(name: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # Rules
 
-_PART = re.compile(r"\{([^{}]*)\}|\[|\]|[^\[\]{}]+")
+_PART = re.compile(r"\{([^{}]*)\}|(\[)|(\])|\\(.)|([^\[\]{}\\]+)")
 
 
-def compile_rule(rule: str) -> Rule | None:
-    """A rule as a function of the arguments; None for a template that is removed.
+def compile_rule(rule: str, language: str, name: str = "", star: str = "") -> Rule | None:
+    """A rule as a function of a call's arguments; None for a template that is removed.
 
     Raises ``UsageError`` for what is no rule.
     """
@@ -60,45 +61,58 @@ def compile_rule(rule: str) -> Rule | None:
     if rule == "-":
         return None
     if rule.startswith("@"):
-        name, _, parameter = rule[1:].partition(" ")
-        function = FUNCTIONS.get(name)
+        wanted, _, word = rule[1:].partition(" ")
+        function = FUNCTIONS.get(wanted)
         if function is None:
-            raise UsageError(f"no template function {name!r}; there are {', '.join(sorted(FUNCTIONS))}")
-        return lambda args: function(args, parameter)
+            raise UsageError(f"no template function {wanted!r}; there are {', '.join(sorted(FUNCTIONS))}")
+        return lambda args: function(Call(args, word.strip(), language, name, star))
     groups: list[list] = [[]]
-    for match in _PART.finditer(rule):
-        if match[1] is not None:
-            groups[-1].append(tuple(match[1].split("|")))
-        elif match[0] == "[":
+    for key, opens, closes, escaped, literal in _PART.findall(rule):
+        if opens:
             groups.append([])
-        elif match[0] == "]":
+        elif closes:
             if len(groups) == 1:
                 raise UsageError(f"template rule closes a group that it did not open: {rule!r}")
             group = groups.pop()
             groups[-1].append(group)
+        elif literal or escaped:
+            groups[-1].append(literal or {"n": "\n", "s": " "}.get(escaped, escaped))
+        elif key == "*":
+            groups[-1].append(star)
         else:
-            groups[-1].append(match[0])
+            groups[-1].append(tuple(key.split("|")))
     if len(groups) != 1:
         raise UsageError(f"template rule leaves a group open: {rule!r}")
     whole = groups[0]
-    return lambda args: _fill(whole, args)[0]
+    if len(whole) == 1 and isinstance(whole[0], tuple):
+        keys = whole[0]
+        return lambda args: next((args[key] for key in keys if args.get(key)), "")
+    return lambda args: _fill(whole, args)
 
 
-def _fill(parts: list, args: Args) -> tuple[str, bool]:
-    """The text of a group, and whether every argument in it had a value."""
-    out, full = [], True
+def _fill(parts: list, args: Args) -> str:
+    """The text of a rule, or "" when none of its arguments has a value."""
+    text, filled, wanted = _group(parts, args)
+    return text if filled or not wanted else ""
+
+
+def _group(parts: list, args: Args) -> tuple[str, int, int]:
+    """The text of a group, how many of its own arguments have a value, and how many there are."""
+    out: list[str] = []
+    filled = wanted = 0
     for part in parts:
         if isinstance(part, str):
             out.append(part)
         elif isinstance(part, tuple):
             value = next((args[key] for key in part if args.get(key)), "")
+            wanted += 1
+            filled += bool(value)
             out.append(value)
-            full = full and bool(value)
         else:
-            text, complete = _fill(part, args)
-            if complete:
+            text, had, needed = _group(part, args)
+            if had == needed:
                 out.append(text)
-    return "".join(out), full
+    return "".join(out), filled, wanted
 
 
 @cache
@@ -108,7 +122,7 @@ def _table(language: str) -> dict[str, str]:
         return {}
     table: dict[str, str] = {}
     for line in path.read_text("utf-8").splitlines():
-        if not line.strip() or line.startswith("#"):
+        if not line.strip() or line.startswith("# "):
             continue
         names, equals, rule = line.partition(" = ")
         if not equals:
@@ -122,49 +136,44 @@ class Templates:
     """The table of one wiki: its language's rules over the English ones, and a user's own over both."""
 
     def __init__(self, language: str, extra: tuple[tuple[str, str], ...] = ()):
-        rules = {**_table("en"), **_table(language.partition("-")[0]), **{normal(name): rule for name, rule in extra}}
-        self._exact = {name: compile_rule(rule) for name, rule in rules.items() if not name.endswith("*")}
-        prefixes = ((name[:-1], compile_rule(rule)) for name, rule in rules.items() if name.endswith("*"))
-        self._prefixes = sorted(prefixes, key=lambda item: -len(item[0]))
+        self.language = language.partition("-")[0]
+        rules = {**_table("en"), **_table(self.language), **{normal(name): rule for name, rule in extra}}
+        self._rules = {name: rule for name, rule in rules.items() if not name.endswith("*")}
+        starred = ((name[:-1], rule) for name, rule in rules.items() if name.endswith("*"))
+        self._starred = sorted(starred, key=lambda item: -len(item[0]))
+        for name, rule in rules.items():  # a wrong rule is refused before the first page
+            compile_rule(rule, self.language, name)
+        self._cache: dict[str, Rule | None] = {}
 
     def rule(self, name: str) -> Rule | None:
-        """The rule for a normal name, or None where the template is to be removed."""
-        if name in self._exact:
-            return self._exact[name]
-        for prefix, rule in self._prefixes:
+        """The rule for a template's name as written, or None where the template is to be removed."""
+        try:
+            return self._cache[name]
+        except KeyError:
+            pass
+        if len(self._cache) > _MOST_CACHED:
+            self._cache.clear()
+        found = self._cache[name] = self._find(normal(name))
+        return found
+
+    def _find(self, name: str) -> Rule | None:
+        if name in self._rules:
+            return compile_rule(self._rules[name], self.language, name)
+        for prefix, rule in self._starred:
             if name.startswith(prefix):
-                return rule
+                return compile_rule(rule, self.language, name, name[len(prefix) :].strip())
         return None
 
-    def expand(self, content: str) -> str:
-        """What a template call becomes: its text, or ``HOLE``."""
-        name = content.partition("|")[0]
+    def expand(self, content: str, title: str) -> str:
+        """What a call becomes, its content with inner calls resolved: its text, or ``HOLE``."""
+        name, *parts = content.split("|")
         colon = name.find(":")
         if colon > 0 and (function := PARSER_FUNCTIONS.get(name[:colon].strip().lower())):
-            return function(content[colon + 1 :]) or HOLE
-        rule = self.rule(normal(name))
+            return function([name[colon + 1 :].strip(), *parts], self.language) or HOLE
+        rule = self.rule(name)
         if rule is None:
-            return HOLE
-        return rule(arguments(content)[1]) or HOLE
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Functions
-
-FUNCTIONS: dict[str, Callable[[Args, str], str]] = {}
-PARSER_FUNCTIONS: dict[str, Callable[[str], str]] = {}
-
-
-def _formatnum(text: str) -> str:
-    return text.partition("|")[0].strip()
-
-
-PARSER_FUNCTIONS.update(
-    {
-        "formatnum": _formatnum,
-        "lc": str.lower,
-        "uc": str.upper,
-        "lcfirst": lambda text: text[:1].lower() + text[1:],
-        "ucfirst": lambda text: text[:1].upper() + text[1:],
-    }
-)
+            if parts:
+                return HOLE
+            variable = VARIABLES.get(name.strip())
+            return variable(title) if variable else HOLE
+        return rule(arguments(parts)) or HOLE

@@ -45,6 +45,11 @@ class PartWriter:
             self._writer.write_table(table, row_group_size=table.num_rows)
             self._waiting, self._waiting_bytes = [], 0
 
+    def abandon(self) -> None:
+        """Let go of the file; a writer collected later would try to finish it. No effect after `close`."""
+        with contextlib.suppress(OSError, pa.ArrowException):
+            self._writer.close()
+
     def close(self) -> dict[str, Any]:
         """Finish the file; returns its size, digest and number of rows."""
         self._flush()
@@ -66,6 +71,7 @@ class Parts:
         file = open(self._stack.enter_context(self._root.writing(name)), "wb")  # noqa: SIM115  closed in _finish
         self._stack.callback(file.close)
         writer = PartWriter(file, schema)
+        self._stack.callback(writer.abandon)
         self._writers.append((name, writer, file))
         return writer
 

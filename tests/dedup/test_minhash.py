@@ -1,7 +1,10 @@
 """Signatures against datasketch, and the documents that have none."""
 
+import gzip
 import hashlib
+import json
 
+import datasketch.lsh
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -46,7 +49,7 @@ def test_equal_to_datasketch_on_real_text(params):
 
 def test_signatures_serve_datasketch_lsh():
     params = MinHashParams(ngram=3, bands=16, rows=8)
-    text = "a document about the long history of the small town on the river and of its people " * 3
+    text = " ".join(f"sentence {number} of the long history of a town" for number in range(60))
     texts = [text, text + "with one more sentence", "something else entirely, without any word in common here"]
     index = MinHashLSH(params=(params.bands, params.rows), num_perm=params.permutations)
     sketches = [
@@ -120,3 +123,32 @@ def test_estimate_and_candidate_probability_follow_theory(share):
     bands = minhash.band_hashes(found, params)
     candidates = (bands[::2] == bands[1::2]).any(axis=1).mean()
     assert abs(candidates - params.probability(true)) < 0.3
+
+
+def test_exact_similarity():
+    left = pa.array(["a b c d", "a b", "", "a b a b"])
+    right = pa.array(["a b c x", "c d", "", "b a b"])
+    found = minhash.similarity(left, right, SMALL)
+    np.testing.assert_allclose(found, [2 / 4, 0, np.nan, 1])
+    with pytest.raises(ValueError, match="one by one"):
+        minhash.similarity(left, right[:2], SMALL)
+
+
+def test_exact_similarity_of_real_revisions():
+    with gzip.open(shared("neardup/enwiki-revision-pairs-2014-2016.jsonl.gz"), "rt", encoding="utf-8") as stream:
+        pairs = [json.loads(line) for line in stream]
+    params = MinHashParams()
+    left, right = (pa.array([pair[side] for pair in pairs]) for side in "ab")
+    exact = minhash.similarity(left, right, params)
+    estimate = minhash.jaccard(minhash.signatures(left, params), minhash.signatures(right, params))
+    assert np.abs(exact - estimate).mean() < 0.04
+    assert np.abs(exact - [pair["jaccard_w5"] for pair in pairs]).mean() < 0.05  # there the words were cut differently
+
+
+def test_bands_and_rows_for_a_threshold():
+    params = MinHashParams.for_threshold(0.8, 128, ngram=3)
+    assert (params.ngram, params.bands, params.rows) == (3, *datasketch.lsh._optimal_param(0.8, 128, 0.5, 0.5))
+    assert params.curve()[0] == (0, 0)
+    assert params.curve()[-1] == (1, 1)
+    with pytest.raises(ValueError, match="threshold"):
+        MinHashParams.for_threshold(1.0)

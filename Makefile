@@ -1,0 +1,50 @@
+# Everything runs in .venv, which is made from nothing: `make demo` and `make test` work in a bare clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help demo test test-fast lint format bench clean
+
+help:
+	@echo "make demo   install into .venv and build the bundled sample: dumps to two trained models"
+	@echo "make test   install into .venv and run the whole test suite"
+	@echo "make lint   style and types"
+	@echo "make bench  the end-to-end benchmark table"
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) --editable '.[pipeline,train]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(INSTALL) --editable '.[pipeline,train,s3,dev]'
+	@touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/corpusmill build examples/sample.toml
+	@for run in lstm transformer; do \
+	  echo; echo "$$run, going on from 'The city of':"; \
+	  $(BIN)/corpusmill sample examples/corpus/runs/$$run --prompt 'The city of' --tokens 80; \
+	done
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/end_to_end.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info examples/corpus

@@ -1,0 +1,67 @@
+"""Language identification on real sentences and on nothing."""
+
+import csv
+import gzip
+from collections import Counter
+
+import pyarrow as pa
+
+from pipeline.clean import language
+from tests.shared import shared
+
+
+def test_common_languages_and_texts_without_any():
+    texts = [
+        "Hello, how are you today?\nFine.",
+        "Où est la bibliothèque ?",
+        "これは日本語の文章です。",
+        "",
+        "123 !!",
+        None,
+    ]
+    labels, scores = language.identify(pa.array(texts))
+    assert labels.to_pylist() == ["en", "fr", "ja", "und", "und", "und"]
+    assert scores.type == pa.float32()
+    assert all(score > 0.8 for score in scores.to_pylist()[:3])
+    assert scores.to_pylist()[3:] == [0, 0, 0]
+
+
+def test_the_same_alone_and_in_a_batch():
+    texts = ["Das ist ein Haus.", "odd \x00 \u2028 \r text", "x", "中文"]
+    together = language.identify(pa.array(texts))
+    alone = [language.identify(pa.array([text])) for text in texts]
+    assert together[0].to_pylist() == [labels[0].as_py() for labels, _ in alone]
+    assert together[1].to_pylist() == [scores[0].as_py() for _, scores in alone]
+
+
+def test_accuracy_on_labelled_sentences():
+    with gzip.open(shared("langid/lingua-sentences-A.tsv.gz"), "rt", encoding="utf-8") as stream:
+        rows = list(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE))[::5]
+    labels, _ = language.identify(pa.array([text for _, text in rows]))
+    right = Counter(truth for (truth, _), label in zip(rows, labels.to_pylist(), strict=True) if truth == label)
+    total = Counter(truth for truth, _ in rows)
+    for code in [
+        "ar",
+        "de",
+        "en",
+        "es",
+        "fa",
+        "fi",
+        "fr",
+        "he",
+        "hi",
+        "hu",
+        "it",
+        "ja",
+        "ko",
+        "nl",
+        "pl",
+        "pt",
+        "ru",
+        "th",
+        "tr",
+        "uk",
+        "vi",
+        "zh",
+    ]:
+        assert right[code] >= 0.94 * total[code], code
