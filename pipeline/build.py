@@ -72,8 +72,11 @@ class Builder:
         units = self._units("ingest", remember=False)
         files: dict[str, dict[str, Any]] = {}
         for unit in units:
-            file = files.setdefault(unit.spec["path"], {"units": 0, "bytes": unit.spec["inputs"]["bytes"]})
+            file = files.setdefault(unit.spec["path"], {"units": 0, "bytes": unit.spec["inputs"]["bytes"], "note": ""})
             file["units"] += 1
+        for file in files.values():
+            if file["units"] == 1 and file["bytes"] > 2 * self.config.unit:
+                file["note"] = "one compressed stream: cannot be cut"
         todo = self.ledger.pending("ingest", units, ingest.FOLDERS)
         stages: list[dict[str, Any]] = []
         waits_for = ""
@@ -104,7 +107,9 @@ class Builder:
     def _row(self, stage: str) -> dict[str, Any]:
         row = self.ledger.stage(stage)
         if row is None:
-            raise CorpusmillError(f"stage {stage} is not complete", file=self.root.url, mend=f"corpusmill {stage} CONFIG")
+            raise CorpusmillError(
+                f"stage {stage} is not complete", file=self.root.url, mend=f"corpusmill {stage} CONFIG"
+            )
         return row
 
     def _units(self, stage: str, remember: bool = True) -> list[Unit]:
@@ -119,7 +124,11 @@ class Builder:
             return [tokenizer.plan(self.config, self._row("dedup")["digest"])]
         if stage == "train":
             return train.plan(self.config, self._row("shards")["digest"])
-        rows = {name: row["digest"] for name in ("ingest", "dedup", "tokenizer", "shards", "train") if (row := self.ledger.stage(name))}
+        rows = {
+            name: row["digest"]
+            for name in ("ingest", "dedup", "tokenizer", "shards", "train")
+            if (row := self.ledger.stage(name))
+        }
         return [report.plan(self.config, rows)]
 
     def _key(self, stage: str) -> str:
@@ -194,7 +203,9 @@ class Builder:
             causes = {failure["unit"]: failure["cause"] for failure in work.failures(self.root, stage)}
             lines = [f"{name}: {causes.get(name, 'not processed')}" for name in left]
             raise StageFailed(
-                "\n  ".join([f"stage {stage}: {len(left)} of {len(units)} units failed; the rest is committed", *lines]),
+                "\n  ".join(
+                    [f"stage {stage}: {len(left)} of {len(units)} units failed; the rest is committed", *lines]
+                ),
                 file=self.root.url,
                 mend=f"see {self.root.path(f'ledger/failed/{stage}')}; the same command retries these units only",
             )

@@ -52,12 +52,16 @@ def parser() -> argparse.ArgumentParser:
 
     def with_build(sub: argparse.ArgumentParser) -> None:
         with_config(sub)
-        sub.add_argument("--workers", default="1", metavar="N|auto", help="worker processes (default 1: in this process)")
+        sub.add_argument(
+            "--workers", default="1", metavar="N|auto", help="worker processes (default 1: in this process)"
+        )
         sub.add_argument("--dry-run", action="store_true", help="print stages, units and bytes; change nothing")
         sub.add_argument("--runner", metavar="RUNNER", help="a Beam runner; its options follow after --")
         with_json(sub)
 
-    build = command("build", "run all stages, from dumps to trained models and report", "build corpus.toml --workers 2", _build)
+    build = command(
+        "build", "run all stages, from dumps to trained models and report", "build corpus.toml --workers 2", _build
+    )
     with_build(build)
     build.add_argument("--until", choices=list(_STAGES), default="report", help="last stage to run")
     for stage, help in _STAGES.items():
@@ -71,7 +75,9 @@ def parser() -> argparse.ArgumentParser:
 
     verify = command("verify", "re-check every digest and every count of a corpus", "verify corpus", _verify)
     verify.add_argument("corpus", help="folder or URL of the corpus")
-    verify.add_argument("--repair", action="store_true", help="forget what is damaged, so that the next build writes it again")
+    verify.add_argument(
+        "--repair", action="store_true", help="forget what is damaged, so that the next build writes it again"
+    )
     with_json(verify)
 
     evaluate = command("eval", "evaluate a trained run on a validation split", "eval corpus/runs/lstm", _eval)
@@ -79,17 +85,32 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--data", metavar="SHARDS", help="other shards than those it was trained on")
     with_json(evaluate)
 
-    sample = command("sample", "generate text from a trained run", "sample corpus/runs/lstm --prompt 'The city'", _sample)
+    sample = command(
+        "sample", "generate text from a trained run", "sample corpus/runs/lstm --prompt 'The city'", _sample
+    )
     sample.add_argument("run_dir", metavar="RUN", help="folder of the run")
     sample.add_argument("--prompt", action="append", default=[], help="text to go on from; may be given several times")
     sample.add_argument("--tokens", type=int, default=100, metavar="N", help="tokens to generate at most (default 100)")
-    sample.add_argument("--temperature", type=float, default=0.8, metavar="T", help="0: always the likeliest (default 0.8)")
-    sample.add_argument("--top-k", type=int, default=50, metavar="K", help="choose among the K likeliest; 0: all (default 50)")
-    sample.add_argument("--top-p", type=float, default=1.0, metavar="P", help="choose among the likeliest of mass P (default 1)")
+    sample.add_argument(
+        "--temperature", type=float, default=0.8, metavar="T", help="0: always the likeliest (default 0.8)"
+    )
+    sample.add_argument(
+        "--top-k", type=int, default=50, metavar="K", help="choose among the K likeliest; 0: all (default 50)"
+    )
+    sample.add_argument(
+        "--top-p", type=float, default=1.0, metavar="P", help="choose among the likeliest of mass P (default 1)"
+    )
     sample.add_argument("--seed", type=int, default=0, help="seed of the choice (default 0)")
 
-    config = command("config", "the configuration: its schema, a starting point, or a file resolved", "config init > corpus.toml", _config)
-    config.add_argument("what", choices=("schema", "init", "show"), help="schema: JSON schema; init: a TOML; show: FILE as JSON")
+    config = command(
+        "config",
+        "the configuration: its schema, a starting point, or a file resolved",
+        "config init > corpus.toml",
+        _config,
+    )
+    config.add_argument(
+        "what", choices=("schema", "init", "show"), help="schema: JSON schema; init: a TOML; show: FILE as JSON"
+    )
     config.add_argument("config", nargs="?", metavar="FILE", help="the TOML file to show")
     config.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key of the TOML")
 
@@ -97,7 +118,9 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("--corpus", default=".", metavar="DIR", help="where the corpus is to lie")
     with_json(doctor)
 
-    unlock = command("unlock", "release a corpus on an object store after its run was killed", "unlock s3://bucket/corpus", _unlock)
+    unlock = command(
+        "unlock", "release a corpus on an object store after its run was killed", "unlock s3://bucket/corpus", _unlock
+    )
     unlock.add_argument("corpus", help="URL of the corpus")
     return top
 
@@ -189,11 +212,13 @@ def _print_plan(plan: dict[str, Any]) -> None:
     from pipeline.progress import size
 
     for path, file in plan["files"].items():
-        print(f"{size(file['bytes']):>10}{file['units']:>6} unit{'s' if file['units'] > 1 else ' '}  {path}")
+        note = f"  ({file['note']})" if file["note"] else ""
+        print(f"{size(file['bytes']):>10}{file['units']:>6} unit{'s' if file['units'] > 1 else ' '}  {path}{note}")
     for stage in plan["stages"]:
         detail = ""
         if "units" in stage:
-            detail = f"{stage['units']} units, {size(stage['bytes'])}; {stage['units_committed']} committed, {size(stage['bytes_to_do'])} to do"
+            detail = f"{stage['units']} units, {size(stage['bytes'])}; "
+            detail += f"{stage['units_committed']} committed, {size(stage['bytes_to_do'])} to do"
         print(f"{stage['stage']:<12}{stage['state']:<16}{detail}".rstrip())
     print(f"corpus: {plan['corpus']}")
 
@@ -257,7 +282,11 @@ def _verify(options: argparse.Namespace) -> int:
         print(f"fault of an input, recorded: {unit}: {fault}")
     print(f"{findings.parts} parts, {size(findings.bytes)}, {'sound' if findings.sound else 'NOT sound'}")
     if findings.damage:
-        mend = "corpusmill build CONFIG" if options.repair else f"corpusmill verify {options.corpus} --repair, then corpusmill build CONFIG"
+        mend = (
+            "corpusmill build CONFIG"
+            if options.repair
+            else f"corpusmill verify {options.corpus} --repair, then corpusmill build CONFIG"
+        )
         print(f"to mend: {mend}")
     return 0 if findings.sound else 1
 
@@ -277,7 +306,9 @@ def _eval(options: argparse.Namespace) -> int:
 def _sample(options: argparse.Namespace) -> int:
     from train.generate import sample
 
-    tokenizer = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(options.run_dir))), "tokenizer/tokenizer.model")
+    tokenizer = os.path.join(
+        os.path.dirname(os.path.dirname(os.path.abspath(options.run_dir))), "tokenizer/tokenizer.model"
+    )
     prompts = options.prompt or [""]
     for piece in sample(
         options.run_dir,

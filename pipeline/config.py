@@ -22,7 +22,17 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-_UNITS = {"kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "B": 1}
+_UNITS = {
+    "kB": 10**3,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "B": 1,
+}
 
 
 def parse_bytes(value: Any) -> Any:
@@ -117,7 +127,9 @@ class Tokenizer(Section):
     kind: Literal["unigram", "bpe"] = Field("unigram", description="SentencePiece model type")
     vocab_size: int = Field(8000, ge=16, le=2**31, description="pieces, special ones included")
     sample: Bytes = Field(200_000_000, description="UTF-8 bytes of text to train on, at most")
-    temperature: float = Field(1.0, ge=1.0, description="languages are sampled by bytes**(1/temperature); 1: as they come")
+    temperature: float = Field(
+        1.0, ge=1.0, description="languages are sampled by bytes**(1/temperature); 1: as they come"
+    )
     byte_fallback: bool = Field(True, description="unknown characters become bytes instead of <unk>")
     split_digits: bool = Field(True, description="each digit its own piece")
     normalizer: Literal["identity", "nfkc"] = Field("identity", description="identity keeps every text exactly")

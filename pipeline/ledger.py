@@ -107,7 +107,9 @@ class Row:
         recorded = value.pop("digest", None)
         row = Row(**{**value, "counts": Counts(**value["counts"])})
         if row.digest != recorded:
-            raise CorpusmillError("the ledger row does not match its digest", file=where, mend="delete it and build again")
+            raise CorpusmillError(
+                "the ledger row does not match its digest", file=where, mend="delete it and build again"
+            )
         return row
 
 
@@ -147,7 +149,11 @@ class Ledger:
         closed = self.stage(stage)
         rows = self.rows(stage)
         sizes = self._sizes(folders)
-        return closed is not None and closed["units"] == len(rows) and all(self._has_parts(r, sizes) for r in rows.values())
+        return (
+            closed is not None
+            and closed["units"] == len(rows)
+            and all(self._has_parts(r, sizes) for r in rows.values())
+        )
 
     def _sizes(self, folders: tuple[str, ...]) -> dict[str, int]:
         return {name: size for folder in folders for name, size in self.root.sizes(folder).items()}

@@ -1,4 +1,4 @@
-"""Progress of a stage on stderr: units done, rate, time left. Read from the ledger, so it covers any worker anywhere."""
+"""Progress of a stage on stderr: units done, time spent and left. Read from the ledger, so workers may be anywhere."""
 
 from __future__ import annotations
 

@@ -23,7 +23,9 @@ _ORIGIN = [
     pa.field("language", pa.string()),
     pa.field("language_score", pa.float32()),
     pa.field("file", pa.string(), nullable=False),  # base name of the dump file, unique within a source
-    pa.field("offset", pa.int64(), nullable=False),  # compressed bytes: start of the stream or member that holds the record
+    pa.field(
+        "offset", pa.int64(), nullable=False
+    ),  # compressed bytes: start of the stream or member that holds the record
     pa.field("length", pa.int64(), nullable=False),
     pa.field("record", pa.string(), nullable=False),  # finds the record there: WARC-Record-ID, page and revision id
 ]

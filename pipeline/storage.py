@@ -38,7 +38,9 @@ def _remote(url: str) -> tuple[Any, str]:
     try:
         return fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise CorpusmillError(f"no storage driver for this URL: {error}", file=url, mend="pip install 'corpusmill[s3]'") from error
+        raise CorpusmillError(
+            f"no storage driver for this URL: {error}", file=url, mend="pip install 'corpusmill[s3]'"
+        ) from error
 
 
 def open_input(path: str) -> BinaryIO:
@@ -119,6 +121,8 @@ class Root:
     def __init__(self, url: str):
         self.url = url.rstrip("/") if is_url(url) else os.path.abspath(url)
         self.local = not is_url(url)
+        self._filesystem: Any
+        self._base: str
         self._filesystem, self._base = (None, self.url) if self.local else _remote(self.url)
 
     def path(self, name: str) -> str:

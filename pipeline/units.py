@@ -44,7 +44,9 @@ def find_files(source: Source) -> list[str]:
         found = expand(pattern)
         if not found:
             raise UsageError(
-                f"source {source.name!r}: no file matches", file=pattern, mend="correct source.paths in the configuration"
+                f"source {source.name!r}: no file matches",
+                file=pattern,
+                mend="correct source.paths in the configuration",
             )
         for path in found:
             name = os.path.basename(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -63,7 +64,9 @@ def _verify_stage(ledger: Ledger, stage: str, folders: tuple[str, ...], findings
             if repair:
                 root.remove(name)
     for folder in folders:
-        findings.damage += [f"{root.path(name)}: no ledger row names this file" for name in root.sizes(folder) if name not in named]
+        findings.damage += [
+            f"{root.path(name)}: no ledger row names this file" for name in root.sizes(folder) if name not in named
+        ]
     closed = ledger.stage(stage)
     if closed is None:
         if good or stage not in (encode.STAGE, train.STAGE):
@@ -98,7 +101,7 @@ def _part(root: Root, output: dict[str, Any], findings: Findings) -> str:
 def _verify_flow(ledger: Ledger, findings: Findings) -> None:
     """Documents out of one stage are the documents into the next."""
     rows = [ledger.stage(stage) for stage in ("ingest", "dedup", "shards")]
-    for before, after in zip(rows, rows[1:], strict=False):
+    for before, after in itertools.pairwise(rows):
         if before and after and before["counts"]["kept"] != after["counts"]["read"]:
             findings.damage.append(
                 f"stage {before['stage']} kept {before['counts']['kept']} documents, "

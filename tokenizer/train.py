@@ -12,8 +12,8 @@ Choices that the options leave no say in, and why:
   whole document, so that in long ones rounding decides between segmentations; sums of such multiples are exact up to
   2**18 (some 40,000 tokens), and other implementations that add in 64 bits (Hugging Face tokenizers) find the very same
   pieces.
-- Every printable ASCII character has a piece, even where the sample lacks it: a later prompt must not turn to bytes, and
-  the name of a special piece, written in a text, is text.
+- Every printable ASCII character has a piece, even where the sample lacks it: a later prompt must not turn to bytes,
+  and the name of a special piece, written in a text, is text.
 - The thread count is part of the options: the counts that threads hand together decide the last digits of the scores,
   hence the pieces.
 """
@@ -36,15 +36,16 @@ UNK, BOS, EOS, PAD = "<unk>", "<s>", "</s>", "<pad>"
 SPECIAL = {"unk": 0, "bos": 1, "eos": 2, "pad": 3}
 """The ids of the special pieces in every model trained here."""
 
+STEP = 64
+"""Unigram scores are multiples of 1 / STEP."""
+
 NEWLINE = "\n"
 ASCII = "".join(map(chr, range(0x21, 0x7F)))
 """The printable characters; each has a piece in every model."""
 
 _CUT = 16_384  # characters a sentence at most: 65,536 bytes of UTF-8
 _RESERVED_BY_SENTENCEPIECE = "\u2585"
-STEP = 64
-"""Unigram scores are multiples of 1 / STEP."""
-
+_NOT_IN_SYMBOLS = "\0\u2581\u2585"
 _QUIET = 2  # errors only; all of them reach us as exceptions too
 
 
@@ -73,8 +74,8 @@ class TokenizerOptions:
         for symbol in self.user_symbols:
             if names.count(symbol) > 1:
                 raise UsageError(f"tokenizer.user_symbols: {symbol!r} is there twice or is a piece anyway")
-            if not symbol or "\0" in symbol or symbol != symbol.strip():
-                raise UsageError(f"tokenizer.user_symbols: {symbol!r} is empty or has white space at an end")
+            if not symbol or any(char.isspace() or char in _NOT_IN_SYMBOLS for char in symbol):
+                raise UsageError(f"tokenizer.user_symbols: {symbol!r} is empty or holds white space or NUL")
 
     @property
     def control_symbols(self) -> list[str]:

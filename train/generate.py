@@ -103,7 +103,7 @@ def tokens(
 
 
 def draw(logits: Tensor, temperature: float, top_k: int, top_p: float, generator: torch.Generator) -> int:
-    """One token from ``logits`` (V,): of the ``top_k`` likeliest, of those the fewest whose probability reaches ``top_p``.
+    """One token from ``logits`` (V,): of the ``top_k`` likeliest, the fewest whose probability reaches ``top_p``.
 
     Nucleus sampling after Holtzman et al., 2020.
     """

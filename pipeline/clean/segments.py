@@ -123,7 +123,9 @@ def _table(condition: str) -> np.ndarray:
 
 
 _DIGIT, _LOWER, _UPPER = (_table(condition) for condition in ("isdigit", "islower", "isupper"))
-_OPERATOR, _DIVIDER, _REPEATS = (np.isin(np.arange(256), list(signs)) for signs in (b"+-*^", b"-:<>=/", b".-~|/\\@^"))
+_OPERATOR, _DIVIDER, _REPEATS, _STICKS_BEFORE, _STICKS_AFTER = (
+    np.isin(np.arange(256), list(signs)) for signs in (b"+-*^", b"-:<>=/", b".-~|/\\@^", b"-/.@\\~^|", b"/-+=@|\\~^$")
+)
 _WIDTHS = np.array([1] * 0xC0 + [2] * 0x20 + [3] * 0x10 + [4] * 0x10)
 _ALPHA = _table("isalpha") | (
     np.arange(256) >= 128
@@ -228,7 +230,7 @@ class Segments:
         one = gap == 1
         if len(self.others.at):  # an en dash and a typographic apostrophe are three bytes long
             three = np.flatnonzero(gap == 3)
-            for char, plain in (("–", "-"), ("’", "'")):
+            for char, plain in (("–", "="), ("’", "'")):
                 same = three[_equal(data, ends[three], char.encode())]
                 sign[same] = ord(plain)
                 one[same] = True
@@ -240,21 +242,55 @@ class Segments:
         separates |= _OPERATOR[sign] & _DIGIT[left] & _DIGIT[right]
         separates |= _DIVIDER[sign] & _ALPHA[right]
         contracted = (sign == ord("'")) & (ends[at + 1] - starts[at + 1] <= 2)
+        separates &= ~self._in_url(starts, ends)[at]
         joined, attached = at[~separates & ~contracted], at[contracted]
-        symbol[ends[joined]] = False
         symbol[ends[attached]] = False
         starts[attached + 1] = ends[attached]
+
+        # Several signs between two words without a space are part of a word, but for dots, dashes and a closing quote.
+        several = np.flatnonzero((gap > 1) & (gap < 16) & ~one)
+        signs = np.concatenate(([0], np.cumsum(symbol)))
+        several = several[signs[starts[several + 1]] - signs[ends[several]] == gap[several]]
+        first, second = data[ends[several]], data[ends[several] + 1]
+        apart = (first == second) & ((first == ord(".")) | (first == ord("-")))
+        apart |= (first == ord(".")) & ((second == ord('"')) | (second == ord("'")))
+        apart |= np.searchsorted(self.offsets, ends[several]) != np.searchsorted(
+            self.offsets, starts[several + 1], side="right"
+        )
+        joined = np.sort(np.concatenate([joined, several[~apart]]), kind="stable")
+        cleared = np.zeros(len(data) + 1, np.int8)
+        cleared[ends[joined]] = 1
+        cleared[starts[joined + 1]] = -1
+        symbol &= np.cumsum(cleared, dtype=np.int8)[:-1] == 0
         keep = np.ones(len(starts), bool)
         keep[joined + 1] = False
         keep_end = np.ones(len(ends), bool)
         keep_end[joined] = False
         return starts[keep], ends[keep_end]
 
+    def _in_url(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Return which words end inside a URL: what follows a word and "://" at the beginning of a run without spaces."""
+        slashes = np.flatnonzero(self.data[:-1] == ord("/"))
+        slashes = slashes[(slashes > 0) & (self.data[slashes + 1] == ord("/"))]
+        colons = slashes[self.data[slashes - 1] == ord(":")] - 1
+        if not len(colons):
+            return np.zeros(len(starts), bool)
+        spaces = np.flatnonzero(has(self.data, SPACE, self.others))
+        breaks = np.sort(np.concatenate([spaces, self.offsets[1:]]), kind="stable")
+        begins = np.sort(np.concatenate([spaces + 1, self.offsets]), kind="stable")
+        first = np.searchsorted(starts, begins[np.searchsorted(begins, colons, side="right") - 1])
+        opening = ends[np.minimum(first, len(ends) - 1)] == colons
+        colons = colons[opening]
+        stops = breaks[np.searchsorted(breaks, colons)]
+        last = np.searchsorted(colons, ends, side="right") - 1
+        return (last >= 0) & (ends < stops[last]) if len(colons) else np.zeros(len(starts), bool)
+
     def _absorb(self, starts: np.ndarray, ends: np.ndarray, symbol: np.ndarray, edge: np.ndarray) -> None:
-        """Extend words over the full stop of an abbreviation and over the sign of a name."""
+        """Extend words over the full stop of an abbreviation and over signs that stick to them ("-x", "/etc", "C++")."""
         data = self.data
         stopped = np.flatnonzero(ends < len(data))
         stopped = stopped[(data[ends[stopped]] == ord(".")) & symbol[ends[stopped]] & ~edge[ends[stopped]]]
+        stopped = stopped[data[np.minimum(ends[stopped] + 1, len(data) - 1)] != ord(".")]
         before = ends[stopped] - 2
         single = ends[stopped] - starts[stopped] == 1
         initial = _ALPHA[data[ends[stopped] - 1]] & (single | ((before >= 0) & (data[before] == ord("."))))
@@ -262,10 +298,27 @@ class Segments:
         stopped = stopped[initial | known]
         symbol[ends[stopped]] = False
         ends[stopped] += 1
-        named = np.flatnonzero(starts > 0)
-        named = named[(data[starts[named] - 1] == ord("@")) & symbol[starts[named] - 1] & ~edge[starts[named]]]
-        starts[named] -= 1
-        symbol[starts[named]] = False
+        near = np.arange(len(starts))
+        for _ in range(3):
+            near = near[starts[near] > 0]
+            at = starts[near] - 1
+            free = np.ones(len(near), bool)
+            free[near > 0] = ends[near[near > 0] - 1] < at[near > 0]
+            sticks = (free | edge[at]) & symbol[at] & _STICKS_BEFORE[data[at]] & ~edge[starts[near]]
+            sticks &= (data[at] != ord(".")) | (at == 0) | (data[at - 1] != ord(".")) | edge[at]
+            near = near[sticks]
+            starts[near] -= 1
+            symbol[starts[near]] = False
+        near = np.arange(len(starts))
+        for _ in range(3):
+            near = near[ends[near] < len(data)]
+            at = ends[near]
+            free = np.append(starts[1:], len(data) + 1)[near] > at + 1
+            sticks = (free | edge[at + 1]) & symbol[at] & _STICKS_AFTER[data[at]] & ~edge[at]
+            sticks &= (data[at] != ord("+")) | ~_DIGIT[data[at - 1]]
+            near = near[sticks]
+            symbol[ends[near]] = False
+            ends[near] += 1
 
     @cached_property
     def unit_hashes(self) -> np.ndarray:
@@ -286,7 +339,7 @@ class Segments:
         """Lines, cut at line feeds (the last one of a document too, even where it is empty)."""
         feeds = np.flatnonzero(self.data == ord("\n"))
         # A document that ends where a line feed stands ends before it: the line feed is in the next one.
-        cuts = np.sort(np.concatenate([self.offsets[1:] * 2, feeds * 2 + 1]))
+        cuts = np.sort(np.concatenate([self.offsets[1:] * 2, feeds * 2 + 1]), kind="stable")
         ends, feed = cuts >> 1, (cuts & 1).astype(bool)
         documents = np.cumsum(~feed) - ~feed
         starts = self.offsets[documents]
@@ -316,20 +369,31 @@ class Segments:
         return Spans(filled.starts[first], filled.ends[last], filled.documents[first])
 
     @cached_property
-    def sentence_starts(self) -> np.ndarray:
-        """Byte positions of the words that start a sentence: the first of a document, or after a sentence-ending
-        symbol."""
+    def _endings(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where words start, their documents, and the sentence-ending symbols seen before each."""
         units, symbol = self.units
-        ending = symbol & (units.ends - units.starts == 1) & is_terminal(self.data[units.starts])
+        single = symbol & (units.ends - units.starts == 1)
+        ending = single & is_terminal(self.data[units.starts])
         if len(self.others.at):
             wide = np.flatnonzero(symbol & (self.data[units.starts] >= 0xC0))
             points = self.others.point[np.searchsorted(self.others.at, units.starts[wide])]
             ending[wide] = is_terminal(points)
-        seen = np.cumsum(ending)[~symbol]
-        documents = units.documents[~symbol]
-        fresh = np.ones(len(seen), bool)
-        fresh[1:] = (seen[1:] > seen[:-1]) | (documents[1:] != documents[:-1])
-        return units.starts[~symbol][fresh]
+        word = ~symbol
+        return units.starts[word], units.documents[word], np.cumsum(ending)[word]
+
+    def sentences(self, spans: Spans) -> np.ndarray:
+        """Return the number of sentences in disjoint byte ranges: a word after a sentence-ending symbol starts one.
+
+        A range with something in it has at least one.
+        """
+        starts, _, seen = self._endings
+        fresh = np.zeros(len(starts) + 1, np.int64)
+        np.cumsum(np.append(False, seen[1:] > seen[:-1])[: len(starts)], out=fresh[1:])
+        first = np.searchsorted(starts, spans.starts)
+        last = np.searchsorted(starts, spans.ends)
+        # The first word of a range starts a sentence whatever came before it.
+        inside = fresh[last] - fresh[np.minimum(first + 1, len(starts))]
+        return np.where(first < last, inside + 1, spans.ends > spans.starts)
 
     def ends_with(self, spans: Spans, suffix: np.ndarray) -> np.ndarray:
         """Return which byte ranges end with the suffix (uint8)."""

@@ -28,7 +28,7 @@ DEFINITIONS: dict[str, str] = {
     "ellipsis_word_ratio": 'ellipses ("..." or "…") / words and symbols',
     "newline_word_ratio": "line feeds / words and symbols",
     "stop_words": "different stop words of the document's language that occur in it",
-    "sentences": "sentences: a word after a sentence-ending symbol starts one",
+    "sentences": "sentences: a word after a sentence-ending symbol starts one; at least 1 unless the text is empty",
     "lines": "lines with something visible",
     "bullet_line_share": 'lines that start with "•" or "-" / lines, empty ones included',
     "ellipsis_line_share": "lines that end with an ellipsis / lines, empty ones included",
@@ -119,7 +119,7 @@ def _word_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
         _ratio(_count_sign(segments, "#"), every),
         _ratio(_ellipses(segments), every),
         _ratio(_count_sign(segments, "\n"), every),
-        segments.per_document(segments.sentence_starts),
+        segments.sentences(Spans(segments.offsets[:-1], segments.offsets[1:], np.arange(segments.count))),
     )
 
 

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.errors import CorpusmillError
+from pipeline.ledger import Unit
+from pipeline.stages import work
+from pipeline.storage import Root
+
 logging.disable(logging.WARNING)  # Beam warns at import of Google clients that are not installed and not wanted
 import apache_beam as beam  # noqa: E402
 from apache_beam.options.pipeline_options import PipelineOptions  # noqa: E402
 
 logging.disable(logging.NOTSET)
-
-from pipeline.errors import CorpusmillError
-from pipeline.ledger import Unit
-from pipeline.stages import work
-from pipeline.storage import Root
 
 _WORKER_MODULE = b"apache_beam.runners.worker.sdk_worker_main"
 
@@ -92,6 +92,7 @@ def run(build: Callable[[beam.Pipeline], Any], runner: Runner, root_url: str, st
     and WorkerDied is raised.
     """
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)  # a worker that ends shows there as an error of every channel
     outcome: list[BaseException | None] = []
     changed = threading.Event()
 
@@ -100,7 +101,7 @@ def run(build: Callable[[beam.Pipeline], Any], runner: Runner, root_url: str, st
             with beam.Pipeline(options=runner.beam_options()) as pipeline:
                 build(pipeline)
             outcome.append(None)
-        except BaseException as error:  # carried to the calling thread and raised there
+        except BaseException as error:  # noqa: BLE001  carried to the calling thread and raised there
             outcome.append(error)
         changed.set()
 
@@ -115,7 +116,8 @@ def run(build: Callable[[beam.Pipeline], Any], runner: Runner, root_url: str, st
                     units = _interrupted(work.running(Root(root_url), stage))
                     _kill_workers()
                     raise WorkerDied(
-                        f"{deaths[0]} while processing {units}", mend="run the same command again: it goes on from there"
+                        f"{deaths[0]} while processing {units}",
+                        mend="run the same command again: it goes on from there",
                     )
             except KeyboardInterrupt:
                 _kill_workers()
@@ -133,7 +135,6 @@ def _told_of_death(changed: threading.Event) -> Iterator[list[str]]:
     def hook(args: threading.ExceptHookArgs) -> None:
         if args.thread is not None and args.thread.name == "run_worker":
             deaths.append(str(args.exc_value))
-            logging.getLogger("grpc").setLevel(logging.CRITICAL)
             changed.set()
         elif not deaths:  # what other threads meet after a death only repeats it
             previous(args)

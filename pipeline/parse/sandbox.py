@@ -39,7 +39,7 @@ class Sandbox:
     'four [...]'
 
     Arguments and results are pickled. What the function raises is raised here, and ``Killed`` when it exceeded a limit:
-    ``timeout``; ``memory`` (the address space of the whole worker, or a kill by the kernel); ``crash``: any other death.
+    ``timeout``; ``memory`` (the worker's whole address space, or a kill by the kernel); ``crash``: any other death.
     """
 
     def __init__(self, function: Callable[..., Any], *, timeout_s: float, memory_mb: int):

@@ -1,21 +1,22 @@
 """Wikitext to plain text, in time linear in the page.
 
-Three steps. ``wikitext_brackets`` resolves what nests: comments, extension tags, language variants, templates, links.
-Here, tables go, and the inline marks that do not nest (tags, external links, quotes, entities) become text. Last, line by
-line: headings, lists, empty sections, and the punctuation that a removed template leaves behind.
+Three steps. ``wikitext_brackets`` resolves what nests: comments, extension tags, language variants, templates (by the
+tables of ``wikitext_templates``) and links. Here, the inline marks that do not nest become text: tags, external links,
+entities. Last, ``wikitext_lines`` does what is left, line by line: tables, headings, lists, quotes, and the punctuation
+that a removed template leaves behind.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from html.entities import html5
+from pathlib import Path
 
 from pipeline.parse.mediawiki_site import SiteInfo, language_codes, namespace_numbers
 from pipeline.parse.wikitext_brackets import (
     BREAK,
-    EQUALS,
     HOLE,
     PIPE,
     PRIVATE,
@@ -24,6 +25,8 @@ from pipeline.parse.wikitext_brackets import (
     resolve_variants,
     take_extensions,
 )
+from pipeline.parse.wikitext_functions import to_script
+from pipeline.parse.wikitext_lines import render_lines, resolve_tables, table_rows
 from pipeline.parse.wikitext_templates import Templates
 
 __all__ = ["DEFAULTS", "Options", "render"]
@@ -31,9 +34,20 @@ __all__ = ["DEFAULTS", "Options", "render"]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How wikitext is rendered: whether LaTeX is kept, and template rules beyond the built-in ones (name, rule)."""
+    """How wikitext is rendered.
+
+    ``math``: keep formulas, as LaTeX between dollar signs. ``tables``: keep tables, a line each row. ``drop_sections``:
+    leave out sections of references, links and reading lists, by the built-in headings of the wiki's language, and
+    ``sections``: by these headings too. ``variant``: which side of ``-{...}-`` to take where a wiki is written in several
+    (``zh-hans``, ``zh-tw``, ``sr-ec``...); "" takes the first. ``templates``: rules beyond the built-in ones, as pairs
+    of a name and a rule of ``wikitext_templates``.
+    """
 
     math: bool = True
+    tables: bool = False
+    drop_sections: bool = False
+    sections: tuple[str, ...] = ()
+    variant: str = ""
     templates: tuple[tuple[str, str], ...] = ()
 
 
@@ -44,8 +58,9 @@ _NO_SITE = SiteInfo()
 def render(wikitext: str, site: SiteInfo | None = None, options: Options = DEFAULTS, title: str = "") -> str:
     """The plain text of a page: paragraphs, headings and list items as lines.
 
-    ``site`` says which namespace names and which language's templates hold; without it, every language's namespace names
-    and the English templates. ``title`` is what the page's own name in its text becomes.
+    ``site`` says which namespace names and which language's templates hold; without it, every language's namespace
+    names and the English templates. ``title`` is what the page's own name in its text becomes. Any string is rendered;
+    raises ``UsageError`` for a wrong template rule in ``options``.
     """
     return _renderer(site or _NO_SITE, options).render(wikitext, title)
 
@@ -55,36 +70,40 @@ def _renderer(site: SiteInfo, options: Options) -> _Renderer:
     return _Renderer(site, options)
 
 
-# Two brackets' worth of rules for what stands around a hole.
-_OPENING, _CLOSING = "(（[「『", ")）]」』"
-_SEPARATORS = ",;:、，；：/·•–—"
-
-
 class _Renderer:
+    """What is the same for all pages of a wiki."""
+
     def __init__(self, site: SiteInfo, options: Options):
         self.options = options
         self.namespaces = namespace_numbers(site)
         self.codes = language_codes()
-        self.templates = Templates(site.language, options.templates)
+        self.templates = Templates(site.language, site.db, options.templates)
+        self.dropped = frozenset(heading.lower() for heading in options.sections)
+        if options.drop_sections:
+            self.dropped |= _sections().get(site.language.partition("-")[0], _sections()["en"])
 
     def render(self, text: str, title: str) -> str:
         if PRIVATE.search(text):
             text = PRIVATE.sub("", text)
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
         saved = Saved()
         if "<" in text:
             text = take_extensions(text, saved, self.options.math)
-        text = resolve_variants(text, self.variant)
-        text = resolve(text, self.templates.expand, _argument, self.link)
-        text = _drop_tables(text)
-        text = _inline(text)
-        text = _lines(text)
-        return saved.restore(text).strip()
+        if "-{" in text:
+            text = resolve_variants(text, self.variant)
+        text = resolve(text, partial(self.templates.expand, title=title), _argument, self.link)
+        text = resolve_tables(text, table_rows if self.options.tables else _nothing)
+        text = render_lines(_inline(text), self.dropped)
+        return _tidy(saved.restore(text))
 
     def link(self, content: str) -> str:
+        """What ``[[content]]`` shows: a label, nothing for files and categories."""
         target, pipe, label = content.partition("|")
-        if "\n" in target or "://" in target:
-            return f"[{content}]" if "://" in target else content
+        if "://" in target:
+            return f"[{content}]"
+        if "\n" in target:
+            return content
         target = target.strip()
         if target.startswith(":"):
             target = target[1:].lstrip()
@@ -101,68 +120,87 @@ class _Renderer:
         return label if label.strip() else _pipe_trick(target)
 
     def variant(self, content: str) -> str:
-        return content
+        """What ``-{content}-`` shows: the wanted variant, else the first, else the content as it is.
+
+        ``-{flags|rules}-``: a rule for the whole page (``H``, ``A`` shows it too), the page's title (``T``), or a text
+        that is not converted (``R``).
+        """
+        flags, pipe, rules = content.partition("|")
+        if not pipe or not _FLAGS.fullmatch(flags):
+            flags, rules = "", content
+        elif flags.strip()[:1] in ("H", "T", "-"):
+            return ""
+        found = [(code.strip(), text.strip()) for code, text in _VARIANT_RULE.findall(rules)]
+        if not found:
+            return rules
+        return next((text for code, text in found if code == self.options.variant), found[0][1])
+
+
+_FLAGS = re.compile(r"\s*[A-Z+\-](?:\s*;\s*[A-Z+\-])*\s*|\s*[a-z]{2,3}(?:-[a-z]+)*\s*")
+_VARIANT_RULE = re.compile(r"(?:^|;)\s*(?:[^;:=>]*=>\s*)?([a-z]{2,4}(?:-[a-z]{2,5})*)\s*:([^;]*)")
 
 
 def _argument(content: str) -> str:
+    """What ``{{{content}}}`` shows on a page of its own: the default."""
     _, pipe, default = content.partition("|")
     return default if pipe else ""
 
 
+def _nothing(source: str) -> str:
+    return ""
+
+
 def _pipe_trick(target: str) -> str:
     """What ``[[target|]]`` shows: no namespace, no bracketed or comma-separated qualifier."""
-    target = target.partition(":")[2] or target
-    return re.sub(r"\s*(?:\([^()]*\)|（[^（）]*）|,[^,]*|，[^，]*|、[^、]*)$", "", target.strip()) or target
+    target = (target.partition(":")[2] or target).strip()
+    for opening, closing in ("()", "（）"):
+        if target.endswith(closing) and opening in target:
+            return target[: target.rindex(opening)].strip() or target
+    return re.split("[,，、]", target)[0].strip() or target
+
+
+@cache
+def _sections() -> dict[str, frozenset[str]]:
+    """Headings by language, lower case."""
+    lines = (Path(__file__).parent / "data" / "sections.txt").read_text("utf-8").splitlines()
+    pairs = (line.partition(" = ") for line in lines if not line.startswith("#"))
+    return {language: frozenset(headings.split(", ")) for language, _, headings in pairs}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Inline marks
 
-_TABLE_MARK = re.compile(r"^[ \t:*#;\x00]*\{\||^[ \t\x00]*\|\}|^=[^\n]+=[ \t]*$", re.MULTILINE)
-
-
-def _drop_tables(text: str) -> str:
-    if "{|" not in text:
-        return text
-    out: list[str] = []
-    done, depth = 0, 0
-    for match in _TABLE_MARK.finditer(text):
-        mark = match[0].lstrip(" \t:*#;\x00")
-        if mark[0] == "{":
-            if not depth:
-                out.append(text[done : match.start()])
-            depth += 1
-        elif depth and mark[0] == "|":
-            depth -= 1
-            if not depth:
-                out.append(HOLE)
-                done = match.end()
-        elif depth:  # a heading: the table was never closed
-            depth, done = 0, match.start()
-    if not depth:
-        out.append(text[done:])
-    return "".join(out)
-
-
+_SCRIPT = re.compile(r"<(su[bp])\b[^<>]*>([^<>\n]{1,12})</\1\s*>", re.IGNORECASE)
 _TAG = re.compile(r"</?([a-zA-Z][a-zA-Z0-9]*)[^<>]*>")
-_BLOCK_TAGS = frozenset(
-    "br p div li ul ol dl dt dd tr td th table center blockquote h1 h2 h3 h4 h5 h6 hr caption section poem".split()
-)
+_BLOCKS = frozenset(
+    {
+        "blockquote", "br", "caption", "center", "dd", "div", "dl", "dt", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li",
+        "ol", "p", "poem", "section", "table", "td", "th", "tr", "ul",
+    }
+)  # fmt: skip
+_TAGS = _BLOCKS | {
+    "a", "abbr", "b", "bdi", "bdo", "big", "body", "ce", "chem", "cite", "code", "data", "del", "dfn", "em", "font",
+    "gallery", "hiero", "html", "i", "imagemap", "img", "includeonly", "ins", "kbd", "link", "mark", "math", "meta",
+    "noinclude", "noinline", "noreferences", "nowiki", "onlyinclude", "pre", "q", "rb", "ref", "references", "rp", "rt",
+    "rtc", "ruby", "s", "samp", "score", "section", "small", "source", "span", "strike", "strong", "sub", "sup",
+    "syntaxhighlight", "tbody", "templatestyles", "thead", "time", "timeline", "translate", "tt", "tvar", "u", "var", "wbr",
+}  # fmt: skip
 _EXTERNAL = re.compile(
-    r"\[(?:(?:https?|ftps?|irc|news|gopher|telnet|git|svn)://|mailto:|//)[^\s\[\]<>\"]*[ \t]*([^\]\n]*)\]", re.I
+    r"\[(?:(?:https?|ftps?|ircs?|news|gopher|telnet|git|svn|nntp)://|mailto:|//)[^\s\[\]<>\"]*[ \t]*([^\[\]\n]*)\]",
+    re.IGNORECASE,
 )
-_QUOTED_LINE = re.compile(r"[^\n]*''[^\n]*")
-_QUOTES = re.compile(r"'{2,}")
 _SWITCH = re.compile(r"__(?:[^\W\d_a-z]|_(?!_))+__")
 _ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w{2,31}));")
 
 
 def _inline(text: str) -> str:
+    """Tags, external links, behaviour switches and entities as text."""
     if "<" in text:
+        if "</su" in text or "</SU" in text:
+            text = _SCRIPT.sub(_script, text)
         text = _TAG.sub(_tag, text)
     if "//" in text or "mailto:" in text:
-        text = _EXTERNAL.sub(lambda match: match[1] or HOLE, text)
-    if "''" in text:
-        text = _QUOTED_LINE.sub(_quotes, text)
+        text = _EXTERNAL.sub(_external, text)
     if "__" in text:
         text = _SWITCH.sub("", text)
     if "&" in text:
@@ -170,12 +208,17 @@ def _inline(text: str) -> str:
     return text
 
 
+def _script(match: re.Match[str]) -> str:
+    return to_script(match[2].strip(), match[1].lower())
+
+
 def _tag(match: re.Match[str]) -> str:
-    return BREAK if match[1].lower() in _BLOCK_TAGS else ""
+    name = match[1].lower()
+    return (BREAK if name in _BLOCKS else "") if name in _TAGS else match[0]
 
 
-def _quotes(match: re.Match[str]) -> str:
-    return _QUOTES.sub("", match[0])
+def _external(match: re.Match[str]) -> str:
+    return match[1] or HOLE
 
 
 def _entity(match: re.Match[str]) -> str:
@@ -190,57 +233,15 @@ def _entity(match: re.Match[str]) -> str:
 
 # ---------------------------------------------------------------------------------------------------------------------
 
-_HEADING = re.compile(r"(={1,6})[ \t]*(.+?)[ \t]*\1[ \t]*$")
-_LIST = re.compile(r"([*#:;]+)[ \t]*")
-_AROUND = re.compile(
-    rf"(?<=[{re.escape(_OPENING)}])[\s\x00{_SEPARATORS}]*\x00[\s\x00{_SEPARATORS}]*"
-    rf"|[\s{_SEPARATORS}]*\x00[\s\x00{_SEPARATORS}]*(?=[{re.escape(_CLOSING)}])"
-)
-_EMPTY_BRACKETS = re.compile(r"[ \t]*[(（][\s\x00]*[)）]")
-_HOLE_PUNCTUATION = re.compile(r"[ \t]*\x00[ \t\x00]*(?=[,;.:、，；。：])")
-_HOLE_SPACE = re.compile(r"[ \t]*\x00[ \t\x00]*")
+_ODD_SPACE = re.compile("[\u00a0\u2007\u2009\u200a\u202f]")
+_ODD = re.compile("[\u00ad\u200b\u200e\u200f\u2028\u2029\u2060\ufeff\u007f\x00-\x08]")
+_SPACES = re.compile("[ \t]{2,}")
+_BLANK_LINES = re.compile("\n{3,}")
 
 
-def _lines(text: str) -> str:
-    out: list[str] = []
-    headings: list[tuple[int, str]] = []
-    for line in text.split("\n"):
-        line = line.strip()
-        if HOLE in line:
-            line = _mend(line)
-        if not line:
-            if out and out[-1]:
-                out.append("")
-            continue
-        first = line[0]
-        if first == "=" and (match := _HEADING.match(line)):
-            level = len(match[1])
-            while headings and headings[-1][0] >= level:
-                headings.pop()
-            headings.append((level, match[2].strip("= ")))
-            continue
-        if first in "*#:;":
-            mark = _LIST.match(line)
-            line = line[mark.end() :]  # type: ignore[union-attr]
-            if not line:
-                continue
-        elif first == "|" or (first == "!" and out and out[-1] == ""):
-            continue
-        elif first == "-" and line.startswith("----"):
-            continue
-        for level, heading in headings:
-            if heading:
-                if out and out[-1]:
-                    out.append("")
-                out.append(heading)
-        headings = [(level, "") for level, _ in headings]
-        out.append(line)
-    return "\n".join(out).replace(BREAK, "\n")
-
-
-def _mend(line: str) -> str:
-    """Close the gap that removed templates leave in a line."""
-    line = _AROUND.sub("", line)
-    line = _EMPTY_BRACKETS.sub("", line)
-    line = _HOLE_PUNCTUATION.sub("", line)
-    return _HOLE_SPACE.sub(" ", line).strip()
+def _tidy(text: str) -> str:
+    """No-break and thin spaces as spaces, invisible marks gone, one space for several, one blank line for several."""
+    text = _ODD_SPACE.sub(" ", text)
+    text = _ODD.sub("", text)
+    text = _SPACES.sub(" ", text)
+    return _BLANK_LINES.sub("\n\n", text).strip()

@@ -1,8 +1,8 @@
 """The nesting part of wikitext: comments, extension tags, templates, arguments, links, language variants.
 
-This follows the order and the rules of MediaWiki's own preprocessor rather than a general grammar: comments and extension
-tags are found from left to right and are opaque, then braces and brackets are matched with one stack, and what does not
-close is plain text. Each step is one pass over the text, with every search remembered, so time is linear in the page
+This follows the order and the rules of MediaWiki's own preprocessor rather than a general grammar: comments and
+extension tags are found from left to right and are opaque, then braces and brackets are matched with one stack, and what
+does not close is plain text. Each step is one pass over the text, with every search remembered, so time is linear in the page
 whatever it holds.
 
 Three private characters travel in the text between the passes; none of them can come from XML 1.0:
@@ -25,9 +25,10 @@ _MAX_GROWTH = 100_000  # characters an expansion may have beyond its own source
 # What becomes of the content of an extension tag: dropped, saved as it is (nowiki), or read on as wikitext.
 _DROPPED = frozenset(
     {
-        "ask", "categorytree", "charinsert", "chart", "dynamicpagelist", "gallery", "graph", "hiero", "imagemap",
-        "includeonly", "indicator", "inputbox", "languages", "mapframe", "maplink", "musical", "phonos", "ref", "references",
-        "rss", "score", "script", "section", "style", "templatedata", "templatestyles", "timeline", "tvar",
+        "ask", "categorytree", "charinsert", "chart", "dynamicpagelist", "gallery", "graph", "hiero",
+        "imagemap", "includeonly", "indicator", "inputbox", "languages", "mapframe", "maplink", "musical",
+        "phonos", "ref", "references", "rss", "score", "script", "section", "style", "templatedata",
+        "templatestyles", "timeline", "tvar",
     }
 )  # fmt: skip
 _SAVED = frozenset({"ce", "chem", "math", "nowiki", "pre", "source", "syntaxhighlight"})

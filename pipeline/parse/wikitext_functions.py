@@ -114,7 +114,16 @@ def _lowered(call: Call) -> str:
     return to_script(call.get("1"), "sub")
 
 
-_ACCIDENTALS = {"flat": "♭", "b": "♭", "sharp": "♯", "#": "♯", "natural": "♮", "n": "♮", "doubleflat": "𝄫", "doublesharp": "𝄪"}
+_ACCIDENTALS = {
+    "flat": "♭",
+    "b": "♭",
+    "sharp": "♯",
+    "#": "♯",
+    "natural": "♮",
+    "n": "♮",
+    "doubleflat": "𝄫",
+    "doublesharp": "𝄪",
+}
 
 
 @_function
@@ -128,7 +137,9 @@ def _music(call: Call) -> str:
 def _plural(call: Call) -> str:
     """``{{plural|3|page|pages}}``."""
     one, many = call.get("2"), call.get("3") or call.get("2") + "s"
-    return (call.get("1") + " " if call.word == "count" else "") + (one if call.get("1").strip() in ("1", "-1") else many)
+    return (call.get("1") + " " if call.word == "count" else "") + (
+        one if call.get("1").strip() in ("1", "-1") else many
+    )
 
 
 @_function
@@ -159,7 +170,13 @@ def _space(call: Call) -> str:
     return " "
 
 
-_GAUGES = {"sg": "standard gauge", "bg": "broad gauge", "mg": "metre gauge", "1435mm": "1,435 mm", "ussg": "standard gauge"}
+_GAUGES = {
+    "sg": "standard gauge",
+    "bg": "broad gauge",
+    "mg": "metre gauge",
+    "1435mm": "1,435 mm",
+    "ussg": "standard gauge",
+}
 
 
 @_function
@@ -200,10 +217,20 @@ def _sortname(call: Call) -> str:
 @_function
 def _measured(call: Call) -> str:
     """A number before the unit that names the template: Italian ``{{m|5}}`` -> 5 m."""
-    unit = {"mq": "m²", "km2": "km²", "kmq": "km²", "m2": "m²", "mc": "m³", "m3": "m³", "km3": "km³", "°c": "°C", "c": "°C"}
+    unit = {
+        "mq": "m²",
+        "km2": "km²",
+        "kmq": "km²",
+        "m2": "m²",
+        "mc": "m³",
+        "m3": "m³",
+        "km3": "km³",
+        "°c": "°C",
+        "c": "°C",
+    }
     name = {"k": "K", "hz": "Hz", "w": "W", "v": "V", "a": "A", "pa": "Pa"}.get(call.name, call.name)
     number = call.get("1")
-    return f"{formatnum(number, call.language)} {unit.get(call.name, name)}" if number else ""
+    return f"{formatnum(number, call.language)} {unit.get(call.name, name)}".strip()
 
 
 @_function
@@ -307,8 +334,9 @@ _MONTHS = {
 _DAY_FORMS = {"de": "{d}. {m} {y}", "es": "{d} de {m} de {y}", "ja": "{y}年{m}月{d}日", "zh": "{y}年{m}月{d}日"}
 
 
-def format_date(year: str, month: str, day: str, language: str, day_first: bool = False) -> str:
-    """A date of one, two or three parts in the wiki's language; parts that are no numbers as they are."""
+def format_date(parts: list[str], language: str, day_first: bool = False) -> str:
+    """Year, month and day, as many as there are, in the wiki's language; what is no number stays as it is."""
+    year, month, day = [*parts, "", "", ""][:3]
     if language in ("ja", "zh"):
         return year + "年" + (f"{month.lstrip('0')}月" if month else "") + (f"{day.lstrip('0')}日" if day else "")
     names = _MONTHS.get(language, _MONTHS["en"]).split()
@@ -324,22 +352,21 @@ def format_date(year: str, month: str, day: str, language: str, day_first: bool 
 @_function
 def _date(call: Call) -> str:
     """Year, month, day in that order; the word ``dmy`` says that the template has the day first."""
-    values = [value for value in call.positional()[:3]]
+    values = call.positional()[:3]
     if call.word == "dmy":
         values = values[::-1] if len(values) == 3 else values
     if not values or not any(values):
         return ""
-    year, month, day = [*values, "", ""][:3]
-    if not year[:1].isdigit():
-        return year if not month else " ".join(value for value in values if value)
-    return format_date(year, month, day, call.language, call.get("df") not in ("", "no", "n") and not call.get("mf"))
+    if not values[0][:1].isdigit():
+        return " ".join(value for value in values if value)
+    return format_date(values, call.language, call.get("df") not in ("", "no", "n") and not call.get("mf"))
 
 
 @_function
 def _died(call: Call) -> str:
     """Date of death, and the age when the date of birth is given too."""
     values = call.positional()
-    died = format_date(*[*values[:3], "", "", ""][:3], call.language, bool(call.get("df")))
+    died = format_date(values[:3], call.language, bool(call.get("df")))
     numbers = values[:6]
     if len(numbers) == 6 and all(value.isdigit() for value in numbers):
         year, month, day, born, born_month, born_day = map(int, numbers)
@@ -352,7 +379,7 @@ def _died(call: Call) -> str:
 @_function
 def _died_last(call: Call) -> str:
     """Date of death where the date of birth comes first (Japanese)."""
-    return format_date(*[*call.positional()[3:6], "", "", ""][:3], call.language)
+    return format_date(call.positional()[3:6], call.language)
 
 
 @_function
@@ -377,7 +404,7 @@ def _as_of(call: Call) -> str:
     """``{{as of|2012|5|lc=y}}`` -> as of May 2012."""
     if call.get("alt"):
         return call.get("alt")
-    date = format_date(call.get("1"), call.get("2"), call.get("3"), "en", call.get("df") != "us")
+    date = format_date([call.get("1"), call.get("2"), call.get("3")], "en", call.get("df") != "us")
     lead = "since" if call.get("since") else "as of"
     return f"{lead if call.get('lc') else lead.capitalize()} {date}{call.get('post')}"
 
@@ -400,7 +427,8 @@ _NAMED = {
 _RUSSIAN = {
     "en": "англ.", "de": "нем.", "fr": "фр.", "it": "итал.", "es": "исп.", "la": "лат.", "grc": "др.-греч.",
     "el": "греч.", "uk": "укр.", "be": "белор.", "pl": "польск.", "ja": "яп.", "zh": "кит.", "ar": "араб.", "he": "ивр.",
-    "tr": "тур.", "pt": "порт.", "nl": "нидерл.", "sv": "швед.", "cs": "чеш.", "ka": "груз.", "hy": "арм.", "ko": "кор.",
+    "tr": "тур.", "pt": "порт.", "nl": "нидерл.", "sv": "швед.", "cs": "чеш.", "ka": "груз.", "hy": "арм.",
+    "ko": "кор.",
 }  # fmt: skip
 
 
@@ -412,7 +440,7 @@ def _languages() -> dict[str, dict[str, str]]:
 
 def language_name(code: str, language: str) -> str:
     """The name of a language in another one, or "" where it is not known."""
-    names = _languages().get(language, _languages()["en"])
+    names = _languages().get(language or "en", {})
     code = code.lower()
     name = names.get(code) or names.get(code.partition("-")[0], "")
     if language == "ru":
@@ -435,6 +463,44 @@ def _language(call: Call) -> str:
         romanized, meaning = call.get("translit", "2"), call.get("lit", "3")
         out += (f", romanized: {romanized}" if romanized else "") + (f", lit. '{meaning}'" if meaning else "")
     return out
+
+
+@_function
+def _language_of(call: Call) -> str:
+    """Wiktionary's ``{{der|en|la|aqua||water}}`` -> Latin aqua ("water"); the rule's word is the place of the code."""
+    at = int(call.word)
+    word = call.get(str(at + 2), str(at + 1)) if at > 1 or call.name != "etyl" else ""
+    meaning = call.get("t", "gloss", str(at + 3))
+    name = language_name(call.get(str(at)), call.language)
+    romanized = call.get("tr")
+    out = f"{name} {word}".strip() + (f" ({romanized})" if romanized and word else "")
+    return out + (f" (“{meaning}”)" if meaning and word else "")
+
+
+@_function
+def _form_of(call: Call) -> str:
+    """Wiktionary's ``{{plural of|en|page}}`` -> plural of page: the template's name says it."""
+    first, second = call.get("1"), call.get("2")
+    target = second if first in language_codes() and second else first
+    return f"{call.name} {target}" if target else ""
+
+
+@_function
+def _affixes(call: Call) -> str:
+    """Wiktionary's ``{{suffix|en|page|ing}}`` -> page + -ing."""
+    parts = call.positional()
+    parts = parts[1:] if parts and parts[0] in language_codes() else parts
+    if call.name in ("suffix", "suf"):
+        parts = [*parts[:1], *("-" + part.lstrip("-") for part in parts[1:] if part)]
+    elif call.name in ("prefix", "pre"):
+        parts = [*(part.rstrip("-") + "-" for part in parts[:-1] if part), *parts[-1:]]
+    return " + ".join(part for part in parts if part)
+
+
+@_function
+def _ipa_list(call: Call) -> str:
+    values = call.positional()
+    return ", ".join(value for value in values if value and value not in language_codes())
 
 
 _CHINESE = (
@@ -492,9 +558,11 @@ PARSER_FUNCTIONS: dict[str, Callable[[list[str], str], str]] = {
     "uc": lambda parts, language: parts[0].upper(),
     "lcfirst": lambda parts, language: parts[0][:1].lower() + parts[0][1:],
     "ucfirst": lambda parts, language: parts[0][:1].upper() + parts[0][1:],
-    "padleft": lambda parts, language: parts[0].rjust(int(parts[1]), (_strip_all(parts)[2] or "0")[0])
-    if len(parts) > 1 and parts[1].isdigit() and len(parts[1]) < 3
-    else parts[0],
+    "padleft": lambda parts, language: (
+        parts[0].rjust(int(parts[1]), (_strip_all(parts)[2] or "0")[0])
+        if len(parts) > 1 and parts[1].isdigit() and len(parts[1]) < 3
+        else parts[0]
+    ),
     "plural": lambda parts, language: _strip_all(parts)[1 if parts[0] == "1" else 2] or _strip_all(parts)[1],
     "#if": _if,
     "#ifeq": _ifeq,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from pipeline.parse.wikitext_brackets import BREAK, HOLE, SAVED_OPEN
+from pipeline.parse.wikitext_brackets import BREAK, HOLE
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Tables
@@ -86,8 +86,8 @@ _QUOTES = re.compile(r"('{2,})")
 def strip_quotes(line: str) -> str:
     """A line without its marks of bold and italics, keeping the apostrophes among them.
 
-    Three apostrophes are bold, unless a line's marks only pair up when one of them is an apostrophe before italics, as in
-    ``l'''Odyssée''``: then it is the first after a one-letter word, else after a longer word, else after a space (the
+    Three apostrophes are bold, unless a line's marks only pair up when one of them is an apostrophe before italics, as
+    in ``l'''Odyssée''``: then it is the first after a one-letter word, else after a longer word, else after a space (the
     rule of MediaWiki's ``doQuotes``).
     """
     if "'''" not in line:
@@ -106,7 +106,9 @@ def strip_quotes(line: str) -> str:
         candidates: list[tuple[int, int]] = []
         for at in range(1, len(parts), 2):
             if len(parts[at]) == 3:
-                before = "".join(parts[max(0, at - 1) : at]) if at == 1 or len(parts[at - 1]) > 1 else "  " + parts[at - 1]
+                before = (
+                    "".join(parts[max(0, at - 1) : at]) if at == 1 or len(parts[at - 1]) > 1 else "  " + parts[at - 1]
+                )
                 kind = 2 if before[-1:] in ("", " ") else 0 if before[-2:-1] in ("", " ") else 1
                 candidates.append((kind, at))
         if candidates:
@@ -139,8 +141,9 @@ def mend(line: str) -> str:
             continue
         if not out:
             right = right.lstrip(_SPACE + ",;、，；")
-            if right:
-                out.append(right.rstrip())
+            if not right:
+                continue
+            out.append(right.rstrip())
         elif out[-1][-1] in _OPENING:
             _close(out, right.lstrip(_SPACE + _SEPARATORS))
         elif right[0] in _CLOSING:

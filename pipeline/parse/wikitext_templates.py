@@ -1,9 +1,9 @@
 """Templates that carry running text, as data: what each becomes, by language.
 
-The tables are ``data/templates.<language>.txt``; a line is ``name, name = rule``. Names are compared in lower case with
-"_" as a space; a name may end in ``*``. A rule is text with
+The tables are ``data/templates.<language>.txt`` (or a database name); a line is ``name, name = rule``. Names are compared in lower case with
+"_" as a space; a name may end in ``*``, or be a regular expression between slashes. A rule is text with
 
-- ``{1}``, ``{name}``: an argument; ``{2|1}``: the first of several that is not empty; ``{*}``: what the ``*`` stood for;
+- ``{1}``, ``{name}``: an argument; ``{2|1}``: the first of several that is not empty; ``{}``: the template's own name;
 - ``[...]``: a group that vanishes when an argument in it is empty;
 - ``\\n``: a line break; ``\\s``: a space; ``\\`` before any other character: that character;
 - ``@function`` or ``@function word``: one of the functions of ``wikitext_functions``;
@@ -77,8 +77,8 @@ def compile_rule(rule: str, language: str, name: str = "", star: str = "") -> Ru
             groups[-1].append(group)
         elif literal or escaped:
             groups[-1].append(literal or {"n": "\n", "s": " "}.get(escaped, escaped))
-        elif key == "*":
-            groups[-1].append(star)
+        elif not key:
+            groups[-1].append(name)
         else:
             groups[-1].append(tuple(key.split("|")))
     if len(groups) != 1:
@@ -133,12 +133,15 @@ def _table(language: str) -> dict[str, str]:
 
 
 class Templates:
-    """The table of one wiki: its language's rules over the English ones, and a user's own over both."""
+    """The table of one wiki: its own rules over its language's over the English ones, and a user's over them all."""
 
-    def __init__(self, language: str, extra: tuple[tuple[str, str], ...] = ()):
+    def __init__(self, language: str, db: str = "", extra: tuple[tuple[str, str], ...] = ()):
         self.language = language.partition("-")[0]
-        rules = {**_table("en"), **_table(self.language), **{normal(name): rule for name, rule in extra}}
+        own = {name if name.startswith("/") else normal(name): rule for name, rule in extra}
+        rules = {**_table("en"), **_table(self.language), **_table(db), **own}
         self._rules = {name: rule for name, rule in rules.items() if not name.endswith("*")}
+        patterns = [(name, rule) for name, rule in rules.items() if len(name) > 2 and name[0] == name[-1] == "/"]
+        self._patterns = [(re.compile(name[1:-1]), rule) for name, rule in patterns]
         starred = ((name[:-1], rule) for name, rule in rules.items() if name.endswith("*"))
         self._starred = sorted(starred, key=lambda item: -len(item[0]))
         for name, rule in rules.items():  # a wrong rule is refused before the first page
@@ -162,6 +165,9 @@ class Templates:
         for prefix, rule in self._starred:
             if name.startswith(prefix):
                 return compile_rule(rule, self.language, name, name[len(prefix) :].strip())
+        for pattern, rule in self._patterns:
+            if pattern.fullmatch(name):
+                return compile_rule(rule, self.language, name)
         return None
 
     def expand(self, content: str, title: str) -> str:

@@ -135,21 +135,22 @@ for _line in _TABLE.strip().splitlines():
         _kind, float(_factor), _symbol.replace("_", " "), _one.replace("_", " "), _many.replace("_", " "), _default
     )
 _OTHER_NAMES = {
-    "meter": "m", "metre": "m", "meters": "m", "metres": "m", "kilometer": "km", "kilometre": "km", "kilometers": "km",
-    "kilometres": "km", "foot": "ft", "feet": "ft", "inch": "in", "inches": "in", "mile": "mi", "miles": "mi", "yard": "yd",
-    "yards": "yd", "sqkm": "km2", "sqm": "m2", "ft2": "sqft", "mi2": "sqmi", "yd2": "sqyd", "in2": "sqin", "acres": "acre",
-    "hectare": "ha", "hectares": "ha", "MT": "t", "tonne": "t", "tonnes": "t", "metric ton": "t", "LT": "LT", "tons": "ST",
-    "short ton": "ST", "long ton": "LT", "pound": "lb", "pounds": "lb", "lbs": "lb", "ft3": "cuft", "mi3": "cumi",
-    "in3": "cuin", "yd3": "cuyd", "cc": "cm3", "l": "L", "litre": "L", "liter": "L", "USgal": "usgal", "gal": "usgal",
-    "U.S.gal": "usgal", "USfloz": "usfloz", "bbl": "oilbbl", "acre·ft": "acre.ft", "acre-ft": "acre.ft", "kph": "km/h",
-    "knot": "kn", "knots": "kn", "bhp": "hp", "shp": "hp", "ihp": "hp", "N.m": "Nm", "Nm": "Nm", "N·m": "Nm", "lb.ft": "lbft",
-    "lbf·ft": "lbft", "lb-ft": "lbft", "PD/km2": "/km2", "PD/sqmi": "/sqmi", "°C": "C", "°F": "F", "degC": "C", "degF": "F",
-    "cum": "m3", "m3/s": "m3/s", "cu ft/s": "cuft/s", "kg/m": "kg", "psi": "psi", "ton": "ST", "micron": "um", "μm": "um",
-    "Å": "nm", "au": "AU", "NM": "nmi", "troy oz": "ozt", "stone": "st", "oz": "oz", "kJ": "kJ", "mL": "ml",
+    "meter": "m", "metre": "m", "meters": "m", "metres": "m", "kilometer": "km", "kilometre": "km",
+    "kilometers": "km", "kilometres": "km", "foot": "ft", "feet": "ft", "inch": "in", "inches": "in",
+    "mile": "mi", "miles": "mi", "yard": "yd", "yards": "yd", "sqkm": "km2", "sqm": "m2", "ft2": "sqft",
+    "mi2": "sqmi", "yd2": "sqyd", "in2": "sqin", "acres": "acre", "hectare": "ha", "hectares": "ha", "MT": "t",
+    "tonne": "t", "tonnes": "t", "metric ton": "t", "tons": "ST", "short ton": "ST", "long ton": "LT",
+    "pound": "lb", "pounds": "lb", "lbs": "lb", "ft3": "cuft", "mi3": "cumi", "in3": "cuin", "yd3": "cuyd",
+    "cc": "cm3", "l": "L", "litre": "L", "liter": "L", "USgal": "usgal", "gal": "usgal", "U.S.gal": "usgal",
+    "USfloz": "usfloz", "bbl": "oilbbl", "acre·ft": "acre.ft", "acre-ft": "acre.ft", "kph": "km/h",
+    "knot": "kn", "knots": "kn", "bhp": "hp", "shp": "hp", "ihp": "hp", "N.m": "Nm", "N·m": "Nm",
+    "lb.ft": "lbft", "lbf·ft": "lbft", "lb-ft": "lbft", "PD/km2": "/km2", "PD/sqmi": "/sqmi", "°C": "C",
+    "°F": "F", "degC": "C", "degF": "F", "cum": "m3", "cu ft/s": "cuft/s", "ton": "ST",
+    "micron": "um", "μm": "um", "au": "AU", "NM": "nmi", "troy oz": "ozt", "stone": "st", "mL": "ml",
 }  # fmt: skip
 _RANGES = {
-    "to": " to ", "and": " and ", "or": " or ", "by": " by ", "x": " × ", "×": " × ", "-": "–", "–": "–", "&ndash;": "–",
-    "+/-": "±", "±": "±", "to about": " to about ", "&": " and ", "to(-)": " to ", "*": " × ", ",": ", ", "xx": " × ",
+    "to": " to ", "and": " and ", "or": " or ", "by": " by ", "x": " × ", "×": " × ", "-": "–", "&ndash;": "–",
+    "+/-": "±", "to about": " to about ", "&": " and ", "to(-)": " to ", "*": " × ", ",": ", ", "xx": " × ",
 }  # fmt: skip
 _NUMBER = re.compile(r"[-−+]?\d[\d,]*(?:\.\d+)?|[-−+]?\.\d+")
 _MIXED = re.compile(r"(?:(\d+)[+ ])?(\d+)[/⁄](\d+)")
@@ -188,7 +189,11 @@ def convert(parts: list[str], args: dict[str, str]) -> str:
     if not shown or at >= len(parts):
         return " ".join(parts)
     unit = _unit(parts[at])
-    given = "".join(word + (group(value) if _NUMBER.fullmatch(number) else number) for word, number in shown if (value := _value(number)) is not None)
+    given = "".join(
+        word + (group(value) if _NUMBER.fullmatch(number) else number)
+        for word, number in shown
+        if (value := _value(number)) is not None
+    )
     if unit is None:
         return f"{given} {parts[at]}"
     rest = parts[at + 1 :]
@@ -196,18 +201,28 @@ def convert(parts: list[str], args: dict[str, str]) -> str:
     one = len(values) == 1 and abs(values[0]) == 1
     spelled = _spelled(unit, given, one, args)
     # "5 ft 10 in": one quantity in two units
-    if len(rest) > 1 and (low := _value(rest[0])) is not None and (second := _unit(rest[1])) and second.kind == unit.kind:
+    if (
+        len(rest) > 1
+        and (low := _value(rest[0])) is not None
+        and (second := _unit(rest[1]))
+        and second.kind == unit.kind
+    ):
         values = [values[0] + low * Decimal(second.factor / unit.factor)]
         spelled += " " + _spelled(second, group(low), low == 1, args)
         rest = rest[2:]
     targets = [found for word in rest if (found := _unit(word)) and found.kind == unit.kind]
     if not targets:
-        compound = [found for word in rest for piece in word.split() if (found := _unit(piece)) and found.kind == unit.kind]
+        compound = [
+            found for word in rest for piece in word.split() if (found := _unit(piece)) and found.kind == unit.kind
+        ]
         targets = compound or [found for code in (unit.default,) if (found := _unit(code))]
     precision = next((int(word) for word in rest if re.fullmatch(r"-?\d", word)), None)
     places = max(_places(number) for _, number in shown)
     outputs = [
-        "".join(word + _converted(value, unit, target, places, precision, args) for (word, _), value in zip(shown, values, strict=False))
+        "".join(
+            word + _converted(value, unit, target, places, precision, args)
+            for (word, _), value in zip(shown, values, strict=False)
+        )
         + _glue(target.symbol)
         for target in targets
     ]
@@ -234,9 +249,8 @@ def _spelled(unit: _Unit, number: str, one: bool, args: dict[str, str]) -> str:
     name = unit.one if one or args.get("adj") else unit.many
     if args.get("sp") == "us":
         name = name.replace("metre", "meter").replace("litre", "liter")
-    if args.get("adj") in ("on", "1", "mid", "pre"):
-        extra = args.get("4", "") if args.get("adj") == "mid" else ""
-        return f"{number}-{name.replace(' ', '-')}{' ' if extra and not extra.startswith('-') else ''}{extra if extra and not extra[0].isdigit() and _unit(extra) is None else ''}".rstrip()
+    if args.get("adj"):
+        return f"{number}-{name.replace(' ', '-')}"
     return f"{number} {name}"
 
 
@@ -255,13 +269,15 @@ def _converted(
     value: Decimal, unit: _Unit, target: _Unit, places: int, precision: int | None, args: dict[str, str]
 ) -> str:
     if unit.kind == "temperature":
-        celsius = {"°C": lambda v: v, "°F": lambda v: (v - 32) / 1.8, "K": lambda v: v - 273.15}[unit.symbol](float(value))
+        celsius = {"°C": lambda v: v, "°F": lambda v: (v - 32) / 1.8, "K": lambda v: v - 273.15}[unit.symbol](
+            float(value)
+        )
         result = {"°C": celsius, "°F": celsius * 1.8 + 32, "K": celsius + 273.15}[target.symbol]
         ratio = 1.0
         places = max(places, 0)
     else:
-        ratio = target.factor / unit.factor
-        result = float(value) / ratio
+        ratio = unit.factor / target.factor
+        result = float(value) * ratio
     if precision is None:
         if str(args.get("sigfig", "")).isdigit():
             wanted = int(args["sigfig"]) - 1
@@ -270,7 +286,7 @@ def _converted(
             step = int(args["round"]) or 1
             return group(Decimal(round(result / step) * step))
         else:
-            precision = places + math.floor(math.log10(ratio) + 0.5)
+            precision = places - math.floor(math.log10(ratio) + 0.52)
             least = 1 - math.floor(math.log10(abs(result))) if result and unit.kind != "temperature" else 0
             precision = max(precision, least)
     precision = max(-30, min(precision, 30))

@@ -12,10 +12,11 @@ def funnel(root: Root) -> dict[str, Any]:
     """Everything the ledger says about a corpus: config, stages, counts by source, faults, shards, runs."""
     ledger = Ledger(root)
     config = root.read_json("ledger/config.json") or {"config": {}, "digest": ""}
-    stages = {stage: row for stage in ("ingest", "dedup", "tokenizer", "shards", "train") if (row := ledger.stage(stage))}
+    closed = {stage: ledger.stage(stage) for stage in ("ingest", "dedup", "tokenizer", "shards", "train")}
+    stages = {stage: value for stage, value in closed.items() if value}
     sources: dict[str, dict[str, int]] = {}
     files: dict[str, dict[str, Any]] = {}
-    for row in ledger.rows("ingest").values() if "ingest" in stages else ():
+    for row in ledger.rows("ingest").values():
         name = row.unit.split("--", 1)[0]
         mine = sources.setdefault(name, {"files": 0, "read": 0, "kept": 0, "text_bytes": 0})
         if row.inputs["start"] == 0:
@@ -24,7 +25,13 @@ def funnel(root: Root) -> dict[str, Any]:
         mine["read"] += row.counts.read
         mine["kept"] += row.counts.kept
         mine["text_bytes"] += row.counts.amounts.get("text_bytes", 0)
+    languages: dict[str, int] = {}
+    for stage in stages.values():
+        for name, n in stage["counts"]["amounts"].items():
+            if name.startswith("language:"):
+                languages[name.removeprefix("language:")] = n
     return {
+        "languages": dict(sorted(languages.items(), key=lambda item: (-item[1], item[0]))),
         "config": config["config"],
         "config_digest": config["digest"],
         "stages": stages,
@@ -50,41 +57,44 @@ def lines(facts: dict[str, Any]) -> list[str]:
     out = []
     if "ingest" in stages:
         counts = stages["ingest"]["counts"]
-        out.append(f"{'read':<32}{counts['read']:>12,} records of {len(facts['files'])} files")
+        out.append(_line("read", counts["read"], f"records of {len(facts['files'])} files"))
         out += _losses(counts)
-        out.append(f"{'kept by ingest':<32}{counts['kept']:>12,} documents, {counts['amounts'].get('text_bytes', 0):,} bytes of text")
+        amount = counts["amounts"].get("text_bytes", 0)
+        out.append(_line("kept by ingest", counts["kept"], f"documents, {amount:,} bytes of text"))
     if "dedup" in stages:
         out += _losses(stages["dedup"]["counts"])
-        out.append(f"{'kept by dedup':<32}{stages['dedup']['counts']['kept']:>12,} documents")
+        out.append(_line("kept by dedup", stages["dedup"]["counts"]["kept"], "documents"))
     if "shards" in stages:
         counts = stages["shards"]["counts"]
-        out.append(f"{'in shards':<32}{counts['kept']:>12,} documents, {counts['amounts'].get('tokens', 0):,} tokens")
+        out.append(_line("in shards", counts["kept"], f"documents, {counts['amounts'].get('tokens', 0):,} tokens"))
     for unit, fault in stages.get("ingest", {}).get("faults", {}).items():
         out.append(f"FAULT in {unit}: {fault}")
     return out
 
 
+def _line(label: str, n: int, unit: str = "") -> str:
+    return f"{label:<32}{n:>12,} {unit}".rstrip()
+
+
 def _losses(counts: dict[str, Any]) -> list[str]:
     rows = sorted({**counts["dropped"], **counts["errors"]}.items(), key=lambda item: (-item[1], item[0]))
-    return [f"  {'- ' + reason:<30}{n:>12,}" for reason, n in rows]
+    return [_line(f"  - {reason}", n) for reason, n in rows]
 
 
 def runs_table(facts: dict[str, Any]) -> list[list[Any]]:
-    """Rows of name, loss, perplexity, bits per byte and parameters on the validation split; the unigram baseline first."""
-    rows: list[list[Any]] = []
-    for name, run in facts["runs"].items():
-        for label, figures, parameters in (("unigram", run["unigram"], ""), (name, run["validation"], run["parameters"])):
-            if label != "unigram" or not rows:
-                rows.append([label, *(figures[k] for k in ("loss", "perplexity", "bits_per_byte")), parameters])
-    return rows
+    """Name, loss, perplexity, bits per byte and parameters on the validation split; the unigram baseline first."""
+    runs = facts["runs"].items()
+    rows = [_figures("unigram", run["unigram"], 0) for _, run in runs][:1]
+    return rows + [_figures(name, run["validation"], run["parameters"]) for name, run in runs]
+
+
+def _figures(name: str, found: dict[str, float], parameters: int) -> list[Any]:
+    return [name, found["loss"], found["perplexity"], found["bits_per_byte"], parameters]
 
 
 def results(facts: dict[str, Any]) -> list[str]:
     """The training results as a table for a terminal."""
     rows = runs_table(facts)
-    if not rows:
-        return []
-    out = [f"{'validation':<16}{'loss':>8}{'perplexity':>12}{'bits/byte':>11}{'parameters':>13}"]
-    for name, loss, perplexity, bits, parameters in rows:
-        out.append(f"{name:<16}{loss:>8.3f}{perplexity:>12.1f}{bits:>11.3f}{parameters:>13,}" if parameters else f"{name:<16}{loss:>8.3f}{perplexity:>12.1f}{bits:>11.3f}")
-    return out
+    head = f"{'validation':<16}{'loss':>8}{'perplexity':>12}{'bits/byte':>11}{'parameters':>13}"
+    table = [f"{n:<16}{loss:>8.3f}{ppl:>12.1f}{bits:>11.3f}{params:>13,}" for n, loss, ppl, bits, params in rows]
+    return [head, *table] if rows else []

@@ -25,9 +25,7 @@ def page(facts: dict[str, Any]) -> str:
         ),
         faults=_faults(stages.get("ingest", {}).get("faults", {})),
         models=_table(["validation", "loss", "perplexity", "bits/byte", "parameters"], runs_table(facts)),
-        files=_table(
-            ["file", "bytes", "content"], [[n, f["bytes"], f["content"]] for n, f in facts["files"].items()]
-        ),
+        files=_table(["file", "bytes", "content"], [[n, f["bytes"], f["content"]] for n, f in facts["files"].items()]),
     )
 
 
@@ -57,7 +55,11 @@ def _bar(label: str, n: int, scale: int, kind: str) -> str:
 def _faults(faults: dict[str, str]) -> str:
     if not faults:
         return "<p>Every input file was read to its end.</p>"
-    return "<ul>" + "".join(f"<li>{html.escape(unit)}: {html.escape(fault)}</li>" for unit, fault in faults.items()) + "</ul>"
+    return (
+        "<ul>"
+        + "".join(f"<li>{html.escape(unit)}: {html.escape(fault)}</li>" for unit, fault in faults.items())
+        + "</ul>"
+    )
 
 
 def _table(head: list[str], rows: list[list[Any]]) -> str:

@@ -1,8 +1,8 @@
 """Deduplicate: who is a copy of whom, found from signatures alone, then written part by part.
 
-Three levels, each the reason of its drops: ``duplicate_record`` (the same record read twice: equal ids),
-``duplicate_exact`` (equal texts after normalisation) and ``duplicate_near`` (neighbours by MinHash-LSH). The keeper of a
-cluster is its smallest id; of a record read twice, the first by unit name and row. So the result depends on the
+Three levels, each the reason of its drops: ``duplicate_record`` (the same record read again: equal ids),
+``duplicate_exact`` (equal texts after normalisation) and ``duplicate_near`` (neighbours by MinHash-LSH). The keeper
+of a cluster is its smallest id; of a record read twice, the first by unit name and row. So the result depends on the
 documents alone. pipeline/jobs/dedup.py wires these functions into one Beam graph.
 """
 
@@ -96,7 +96,9 @@ def process(root: Root, unit: Unit, verdict: dict[str, bytes]) -> Row:
     places = np.frombuffer(verdict["again"], _PLACE)
     again = places["row"][places["part"] == unit.spec["number"]].astype(np.int64)
     counts = Counts()
-    columns = [name for name in DUPLICATES.names if name not in ("stage", "reason", "value", "threshold", "keeper", "row")]
+    columns = [
+        name for name in DUPLICATES.names if name not in ("stage", "reason", "value", "threshold", "keeper", "row")
+    ]
     with writing_parts(root) as parts:
         part = parts.add(f"duplicates/{unit.name}.parquet", DUPLICATES)
         first = 0
@@ -132,5 +134,6 @@ def _rows(lost: pa.RecordBatch, reasons: list[str], keepers: np.ndarray, rows: n
         "keeper": lsh.ids_to_arrow(keepers),
         "row": pa.array(rows, pa.int64()),
     }
-    return pa.record_batch([added[name] if name in added else lost.column(name) for name in DUPLICATES.names], DUPLICATES)
-
+    return pa.record_batch(
+        [added[name] if name in added else lost.column(name) for name in DUPLICATES.names], DUPLICATES
+    )

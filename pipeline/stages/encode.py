@@ -57,7 +57,9 @@ def process(root: Root, unit: Unit) -> Row:
         columns["n_bytes"].append(pc.binary_length(batch.column("text")).cast(pa.uint32()))
         columns["n_tokens"].append(n_tokens.cast(pa.uint32()))
         columns["tokens"].append(_as_bytes(encoded))
-    table = pa.table({name: pa.chunked_array(columns[name], ENCODED.field(name).type) for name in ENCODED.names}, ENCODED)
+    table = pa.table(
+        {name: pa.chunked_array(columns[name], ENCODED.field(name).type) for name in ENCODED.names}, ENCODED
+    )
     table = table.take(pc.sort_indices(table, [("split", "ascending"), ("key", "ascending"), ("doc_id", "ascending")]))
     with writing_parts(root) as parts:
         part = parts.add(f"encoded/{unit.name}.parquet", ENCODED)
@@ -74,7 +76,7 @@ def place(seed: int, document: bytes) -> tuple[int, int]:
 
 
 def _as_bytes(lists: pa.ListArray) -> pa.BinaryArray:
-    """Each list of token ids as the bytes it has in memory, without a copy: offsets in tokens become offsets in bytes."""
+    """Each list of token ids as the bytes it has in memory, without a copy: token offsets become byte offsets."""
     width = lists.type.value_type.bit_width // 8
     offsets = lists.offsets.to_numpy().astype(np.int64)
     values = lists.values.to_numpy()[offsets[0] : offsets[-1]]

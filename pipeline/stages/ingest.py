@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -62,9 +63,7 @@ def process(root: Root, unit: Unit) -> Row:
     with writing_parts(root) as parts:
         documents = parts.add(f"documents/{unit.name}.parquet", DOCUMENTS)
         dropped = parts.add(f"dropped/{unit.name}.parquet", DROPPED)
-        signatures = parts.add(
-            f"signatures/{unit.name}.parquet", signatures_schema(params.bands, params.stamp())
-        )
+        signatures = parts.add(f"signatures/{unit.name}.parquet", signatures_schema(params.bands, params.stamp()))
         parser = parser_of(source.format)
         records = parser.parse(spec["path"], inputs["start"], inputs["stop"], parse_options(source))
         try:
@@ -176,4 +175,6 @@ def count(counts: Counts, kept: pa.RecordBatch, lost: pa.RecordBatch) -> None:
     counts.kept += kept.num_rows
     for reason in lost.column("reason").to_pylist():
         counts.drop(reason)
+    for code, n in Counter(kept.column("language").to_pylist()).items():
+        counts.measure(f"language:{code}", n)
     counts.measure("text_bytes", pc.sum(pc.binary_length(kept.column("text"))).as_py() or 0)

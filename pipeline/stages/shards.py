@@ -128,7 +128,9 @@ def process(root: Root, unit: Unit) -> Row:
     counts = Counts(read=table.num_rows, kept=table.num_rows)
     counts.measure("tokens", facts["n_tokens"])
     counts.measure("text_bytes", facts["n_bytes"])
-    return Row(STAGE, unit.name, unit.key, [{**facts, "path": f"shards/{unit.name}"}], counts, code=f"{STAGE}.{VERSION}")
+    return Row(
+        STAGE, unit.name, unit.key, [{**facts, "path": f"shards/{unit.name}"}], counts, code=f"{STAGE}.{VERSION}"
+    )
 
 
 def _write_index(root: Root, unit: Unit, header: Header) -> Row:

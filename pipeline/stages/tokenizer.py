@@ -46,9 +46,7 @@ def process(root: Root, unit: Unit) -> Row:
     parts = sorted(Ledger(root).rows("dedup"))
     facts = [_facts(batch) for part in parts for batch in kept(root, part, ["id", "text", "language"])]
     ids, sizes, languages = (np.concatenate(column) for column in zip(*facts, strict=True))
-    mask, order = choose(
-        ids, sizes, languages, settings.sample, seed=settings.seed, temperature=settings.temperature
-    )
+    mask, order = choose(ids, sizes, languages, settings.sample, seed=settings.seed, temperature=settings.temperature)
     chosen = dict(zip(np.flatnonzero(mask).tolist(), _texts(root, parts, mask), strict=True))
     trained = train.train((chosen[row] for row in order.tolist()), options)
     outputs = [

@@ -64,7 +64,6 @@ def _make_way(run_dir: str, config: TrainConfig, root: Root) -> None:
 
 
 def _say(name: str, row: dict[str, Any]) -> None:
-    progress.say(
-        f"train {name}: step {row['step']} of {row['steps']}, loss {row['loss']:.3f}, {row['tokens_per_second']:,.0f} tokens/s, "
-        f"{progress.clock((row['steps'] - row['step']) * row['seconds'] / max(row['step'], 1))} left"
-    )
+    left = progress.clock((row["steps"] - row["step"]) * row["seconds"] / max(row["step"], 1))
+    rate = f"{row['tokens_per_second']:,.0f} tokens/s"
+    progress.say(f"train {name}: step {row['step']} of {row['steps']}, loss {row['loss']:.3f}, {rate}, {left} left")

@@ -26,7 +26,7 @@ def failure_name(unit: Unit) -> str:
 
 
 def process(root_url: str, unit: Unit, *known: Any) -> str:
-    """Process ``unit`` and commit it, given what the job already knows. Returns "" or the first line of what went wrong.
+    """Process ``unit`` and commit it, given what the job already knows. Returns "" or what went wrong.
 
     A unit that fails leaves no row, so a later run tries it again; the other units go on.
     """
@@ -44,7 +44,7 @@ def process(root_url: str, unit: Unit, *known: Any) -> str:
         Ledger(root).commit(row)
         root.remove(failure_name(unit))
         return ""
-    except Exception as error:  # becomes a failure row and exit status 1; nothing is lost: the unit has no row
+    except Exception as error:  # noqa: BLE001  becomes a failure row and exit status 1; the unit has no row
         cause = f"{type(error).__name__}: {error}"
         value = {"stage": unit.stage, "unit": unit.name, "cause": cause, "traceback": traceback.format_exc()}
         root.write(failure_name(unit), json.dumps(value, indent=1).encode())

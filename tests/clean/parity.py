@@ -55,7 +55,12 @@ def reference(text: str) -> dict:
     """Values and verdicts of datatrove for an English text."""
     import numpy as np
     from datatrove.data import Document
-    from datatrove.pipeline.filters import C4QualityFilter, FineWebQualityFilter, GopherQualityFilter, GopherRepetitionFilter
+    from datatrove.pipeline.filters import (
+        C4QualityFilter,
+        FineWebQualityFilter,
+        GopherQualityFilter,
+        GopherRepetitionFilter,
+    )
     from datatrove.pipeline.filters import gopher_quality_filter as quality
     from datatrove.pipeline.filters import gopher_repetition_filter as repetition
     from datatrove.utils.text import PUNCTUATION_SET, TERMINAL_PUNCTUATION, split_into_words

@@ -1,0 +1,170 @@
+"""Train the block classifier of pipeline/parse/html.py and write its weights.
+
+    python benchmarks/extraction_train.py --gold FOLDER --out pipeline/parse/data/html_model.json
+
+Only gold text licensed for it is used: AEB (MIT), WCXB (CC BY 4.0) and the Chinese set (MIT), and of these only half A;
+half B is for `benchmarks/extraction.py`. Two small networks: the first judges a block by its features, the second by the
+features and the first one's verdicts on it and its neighbours (trained on verdicts from cross-validation). The weights
+are stored as integers: the sums are then exact, so that a verdict does not depend on the machine's order of summation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from extraction_gold import Gold, load, scores, shingle_counts
+
+from pipeline.parse import encoding, html_blocks, html_model
+from pipeline.parse.html_features import features
+
+_TOKENS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")
+
+
+def labels(texts: list[str], gold: str) -> tuple[np.ndarray, np.ndarray]:
+    """For each block whether it belongs to the gold text, and its number of words."""
+    words = _TOKENS.findall(gold.lower())
+    grams = {tuple(words[k : k + 4]) for k in range(len(words) - 3)}
+    whole = " " + " ".join(words) + " "
+    lines = {" ".join(_TOKENS.findall(line.lower())) for line in gold.split("\n")}
+    verdicts, sizes = [], []
+    for text in texts:
+        mine = _TOKENS.findall(text.lower())
+        sizes.append(len(mine))
+        joined = " ".join(mine)
+        if len(mine) >= 6:
+            inside = [tuple(mine[k : k + 4]) in grams for k in range(len(mine) - 3)]
+            verdicts.append(sum(inside) >= 0.5 * len(inside))
+        elif len(mine) >= 4:
+            verdicts.append(f" {joined} " in whole)
+        else:
+            verdicts.append(bool(joined) and joined in lines)
+    return np.array(verdicts, np.float32), np.array(sizes, np.float32)
+
+
+class Net(torch.nn.Module):
+    """Standardised features, one hidden layer, one logit."""
+
+    def __init__(self, inputs: int, hidden: int, mean: np.ndarray, scale: np.ndarray, dropout: float) -> None:
+        super().__init__()
+        self.mean = torch.from_numpy(mean)
+        self.scale = torch.from_numpy(scale)
+        self.first = torch.nn.Linear(inputs, hidden)
+        self.second = torch.nn.Linear(hidden, 1)
+        self.dropout = torch.nn.Dropout(dropout)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.clamp((x - self.mean) * self.scale, -4, 4)
+        return self.second(self.dropout(torch.relu(self.first(x)))).squeeze(-1)
+
+
+def train(x: np.ndarray, y: np.ndarray, w: np.ndarray, *, hidden: int, epochs: int, seed: int, decay: float) -> Net:
+    torch.manual_seed(seed)
+    net = Net(x.shape[1], hidden, x.mean(0), 1 / np.maximum(x.std(0), 0.05), 0.25)
+    rate = 4e-3
+    optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=decay)
+    data, target, weight = torch.from_numpy(x), torch.from_numpy(y * 0.98 + 0.01), torch.from_numpy(w)
+    batch = 4096
+    steps = epochs * (len(x) // batch + 1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(x), generator=generator).split(batch):
+            loss = torch.nn.functional.binary_cross_entropy_with_logits(net(data[rows]), target[rows], weight[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if schedule.last_epoch < steps:
+                schedule.step()
+    return net.eval()
+
+
+def predict(nets: list[Net], x: np.ndarray) -> np.ndarray:
+    with torch.no_grad():
+        return torch.stack([net(torch.from_numpy(x)) for net in nets]).mean(0).numpy()
+
+
+class Data:
+    """Pages with features and labels."""
+
+    def __init__(self, pages: list[Gold]) -> None:
+        self.gold = pages
+        self.pages, self.x, self.y, self.w = [], [], [], []
+        for gold in pages:
+            page = html_blocks.blocks(encoding.decode(gold.html)[0])
+            self.pages.append(page)
+            if not page.text:
+                page.text, page.link, page.links, page.node, page.tag, page.row = ["-"], [0], [0], [0], [0], [-1]
+            self.x.append(features(page))
+            y, sizes = labels(page.text, gold.text)
+            weight = np.sqrt(sizes + 3) + sizes * 0.15
+            self.y.append(y)
+            self.w.append((weight / weight.sum() * 100).astype(np.float32))
+
+    def rows(self, which: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return tuple(np.concatenate([column[i] for i in which]) for column in (self.x, self.y, self.w))  # type: ignore
+
+    def report(self, verdicts: list[np.ndarray], what: str, threshold: float = 0.0) -> None:
+        groups: dict[str, list] = {}
+        for gold, page, verdict in zip(self.gold, self.pages, verdicts, strict=True):
+            found = "\n".join(t for t, v in zip(page.text, verdict, strict=True) if v > threshold)
+            counts = shingle_counts(gold.text, found, gold.corpus == "Chinese")
+            groups.setdefault(gold.corpus, []).append(counts)
+            if gold.corpus == "WCXB":
+                groups.setdefault(f"WCXB {gold.group}", []).append(counts)
+        print(what, {k: tuple(round(s, 3) for s in scores(v)) for k, v in sorted(groups.items())})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gold", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--hidden", type=int, default=32)
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--decay", type=float, default=0.05)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    data = Data([g for g in load(args.gold, ["AEB", "WCXB", "Chinese"]) if g.half == "A"])
+    n = len(data.gold)
+    order = np.random.default_rng(0).permutation(n)
+    folds = [sorted(order[k :: args.folds].tolist()) for k in range(args.folds)]
+    options = {"hidden": args.hidden, "epochs": args.epochs, "decay": args.decay}
+    data.report([y * 2 - 1 for y in data.y], "best that blocks can give")
+
+    def cross(x: list[np.ndarray], seeds: int) -> list[np.ndarray]:
+        data.x = x
+        out: list[np.ndarray] = [np.zeros(0)] * n
+        for fold in folds:
+            inside = set(fold)
+            rows = data.rows([i for i in range(n) if i not in inside])
+            nets = [train(*rows, seed=s, **options) for s in range(seeds)]
+            for i in fold:
+                out[i] = predict(nets, x[i])
+        return out
+
+    base = data.x
+    first = cross(base, 1)
+    data.report(first, "first network, cross-validated")
+    stacked = [
+        np.concatenate([x, html_model.verdict_features(v, page)], 1) for x, v, page in zip(base, first, data.pages, strict=True)
+    ]
+    second = cross(stacked, 2)
+    for threshold in (-0.5, 0.0, 0.5):
+        data.report(second, f"second network, cross-validated, {threshold}", threshold)
+    data.x = base
+    nets_first = [train(*data.rows(list(range(n))), seed=s, **options) for s in range(2)]
+    data.x = stacked
+    nets_second = [train(*data.rows(list(range(n))), seed=s, **options) for s in range(3)]
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    model = {"first": html_model.pack(nets_first), "second": html_model.pack(nets_second)}
+    args.out.write_text(json.dumps(model, separators=(",", ":")) + "\n")
+    print(args.out, args.out.stat().st_size, "bytes")
+
+
+if __name__ == "__main__":
+    main()
