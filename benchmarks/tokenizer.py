@@ -2,7 +2,7 @@
 
     python benchmarks/tokenizer.py
 
-Text: the 32 Wikipedia pages of the bundled WET file, taken as often as makes a batch of about 8 MB. "lists" is what
+Text: the 32 Wikipedia pages of the bundled WET file, taken as often as makes a batch of about 6 MB. "lists" is what
 SentencePiece gives when asked for ids (Python lists), "buffers" its fastest output (one numpy array a text), neither
 of them yet an Arrow array. The ratio is to "lists": the median over the rounds, each of which times all ways once.
 """
@@ -20,9 +20,9 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.tokenizer.real import pages  # noqa: E402
-from tokenizer.encode import available_cores, encode, load  # noqa: E402
-from tokenizer.train import TokenizerOptions, train  # noqa: E402
+from tests.tokenizer.real import pages
+from tokenizer.encode import available_cores, encode, load
+from tokenizer.train import TokenizerOptions, train
 
 COPIES = 8
 

@@ -64,7 +64,7 @@ class Builder:
                 else:
                     getattr(self, f"_build_{stage}")()
                     outcome.stages[stage] = "built"
-            outcome.faults = self._row("ingest")["faults"]
+            outcome.faults = (self.ledger.stage("ingest") or {}).get("faults", {})
         return outcome
 
     def plan(self, last: str = "report") -> dict[str, Any]:
@@ -104,14 +104,6 @@ class Builder:
         if self.root.read_json("ledger/config.json") != data:
             self.root.write_json("ledger/config.json", data)
 
-    def _row(self, stage: str) -> dict[str, Any]:
-        row = self.ledger.stage(stage)
-        if row is None:
-            raise CorpusmillError(
-                f"stage {stage} is not complete", file=self.root.url, mend=f"corpusmill {stage} CONFIG"
-            )
-        return row
-
     def _units(self, stage: str, remember: bool = True) -> list[Unit]:
         """The units of a stage that those before it determine (all but shards, which depend on the encoded lengths)."""
         if stage == "ingest":
@@ -119,25 +111,26 @@ class Builder:
                 self._remembered[stage] = ingest.plan(self.config, self.root, remember)
             return self._remembered[stage]
         if stage == "dedup":
-            return dedup.plan(self.config, self._row("ingest")["digest"], self.ledger.rows("ingest"))
+            signatures = self.ledger.content("ingest", ("documents", "signatures"))
+            return dedup.plan(self.config, signatures, self.ledger.rows("ingest"))
         if stage == "tokenizer":
-            return [tokenizer.plan(self.config, self._row("dedup")["digest"])]
+            return [tokenizer.plan(self.config, self._documents())]
         if stage == "train":
-            return train.plan(self.config, self._row("shards")["digest"])
-        rows = {
-            name: row["digest"]
-            for name in ("ingest", "dedup", "tokenizer", "shards", "train")
-            if (row := self.ledger.stage(name))
-        }
-        return [report.plan(self.config, rows)]
+            return train.plan(self.config, self.ledger.content("shards", shards.FOLDERS))
+        closed = {name: self.ledger.stage(name) for name in STAGES if name != "report"}
+        return [report.plan(self.config, {name: row["digest"] for name, row in closed.items() if row})]
+
+    def _documents(self) -> str:
+        """The digest of the kept documents."""
+        return digest([self.ledger.content("ingest", ("documents",)), self.ledger.content("dedup", dedup.FOLDERS)])
 
     def _key(self, stage: str) -> str:
         """The digest of everything a stage depends on."""
         if stage != "shards":
             return digest(sorted(unit.key for unit in self._units(stage)))
         settings = self.config.shards.model_dump()
-        upstream = [self._row(name)["digest"] for name in ("dedup", "tokenizer")]
-        return digest([encode.VERSION, shards.VERSION, settings, *upstream])
+        model = self.ledger.content("tokenizer", tokenizer.FOLDERS)
+        return digest([encode.VERSION, shards.VERSION, settings, self._documents(), model])
 
     def _is_current(self, stage: str) -> bool:
         """Whether a stage is closed with the key it has now, and every part is there."""
@@ -155,7 +148,8 @@ class Builder:
         def job(pending: list[Unit]) -> None:
             from pipeline.jobs.dedup import find_duplicates
 
-            find_duplicates(self.root.url, units, pending, self._runner(len(units)))
+            with progress.watching(self.root, dedup.STAGE, pending):
+                find_duplicates(self.root.url, units, pending, self._runner(len(units)))
 
         self._settle(dedup.STAGE, units, dedup.FOLDERS, job)
 
@@ -196,8 +190,7 @@ class Builder:
         pending = self.ledger.pending(stage, units, folders)
         if pending:
             progress.say(f"{stage}: {len(pending)} of {len(units)} units to do")
-            with progress.watching(self.root, stage, pending):
-                job(pending)
+            job(pending)
         left = sorted(unit.name for unit in self.ledger.pending(stage, units, folders))
         if left:
             causes = {failure["unit"]: failure["cause"] for failure in work.failures(self.root, stage)}
@@ -222,7 +215,8 @@ class Builder:
         if pending:
             from pipeline.jobs.runner import map_units
 
-            map_units(self.root.url, pending, self._runner(len(pending)))
+            with progress.watching(self.root, pending[0].stage, pending):
+                map_units(self.root.url, pending, self._runner(len(pending)))
 
     def _runner(self, units: int) -> Runner:
         from pipeline.jobs.runner import Runner

@@ -211,6 +211,19 @@ class Ledger:
         """The stage row, or None while the stage is not complete."""
         return self.root.read_json(f"ledger/{stage}.json")
 
+    def content(self, stage: str, folders: tuple[str, ...]) -> str:
+        """The digest of a closed stage's parts in ``folders``: what the next stage depends on.
+
+        A stage that runs again and gives the same parts therefore changes nothing behind it.
+        """
+        if self.stage(stage) is None:
+            raise CorpusmillError(
+                f"stage {stage} is not complete", file=self.root.url, mend=f"corpusmill {stage} CONFIG"
+            )
+        rows = self.rows(stage).values()
+        inside = tuple(f"{folder}/" for folder in folders)
+        return digest(sorted((o["path"], o["sha256"]) for row in rows for o in row.outputs if o["path"].startswith(inside)))
+
     def reopen(self, stage: str) -> None:
         """Forget that a stage was complete (before its units change)."""
         self.root.remove(f"ledger/{stage}.json")

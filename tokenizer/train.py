@@ -6,8 +6,8 @@ Choices that the options leave no say in, and why:
   its own. So a line has the same pieces wherever it stands, and with the identity normaliser decoding gives back every
   text but one with U+2581, the sign that SentencePiece writes for a space.
 - A document reaches the trainer as its lines, long ones in several cuts. SentencePiece leaves out sentences that are
-  longer than its limit or hold U+2585 (its own mark) without an error, and its BPE trainer cannot take a word above
-  65,535 characters; none of these can happen to a line here, so that no text is lost in silence.
+  longer than its limit or hold U+2585 (its own mark) without an error; no line here is or does, so that no text is lost
+  in silence.
 - The scores of a unigram model are rounded to multiples of 1/64. SentencePiece adds them up as 32-bit floats over a
   whole document, so that in long ones rounding decides between segmentations; sums of such multiples are exact up to
   2**18 (some 40,000 tokens), and other implementations that add in 64 bits (Hugging Face tokenizers) find the very same
@@ -104,7 +104,7 @@ class _Sample:
         self.texts = texts
         self.documents = self.bytes = self.sentences = 0
         self.digest = hashlib.sha256()
-        self.failure: CorpusmillError | None = None
+        self.failure: Exception | None = None
 
     def __iter__(self) -> Iterator[str]:
         try:
@@ -113,7 +113,7 @@ class _Sample:
                 for sentence in sentences(text):
                     self.sentences += 1
                     yield sentence
-        except CorpusmillError as error:  # SentencePiece turns it into an error of its own; keep the cause
+        except Exception as error:  # SentencePiece raises a RuntimeError in its place: keep the cause
             self.failure = error
             raise
 
@@ -220,7 +220,7 @@ def _refusal(message: str, options: TokenizerOptions, sample: _Sample) -> Corpus
 
 
 def _vocabulary(pieces: list[modelfile.Piece]) -> str:
-    return "".join(f"{_visible(piece.text)}\t{piece.score:g}\n" for piece in pieces)
+    return "".join(f"{_visible(piece.text)}\t{piece.score}\n" for piece in pieces)
 
 
 def _visible(piece: str) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,9 +59,7 @@ def sample(
     eos = described["special_ids"]["eos"]
     never = sorted(number for role, number in described["special_ids"].items() if role != "eos" and number >= 0)
     for number, prompt in enumerate(prompts):
-        generator = torch.Generator().manual_seed(seed + number)
         ids = pieces.encode(prompt)
-        said = pieces.decode(ids)
         drawn = tokens(
             model,
             [eos, *ids],
@@ -68,16 +68,25 @@ def sample(
             temperature=temperature,
             top_k=top_k,
             top_p=top_p,
-            generator=generator,
+            generator=torch.Generator().manual_seed(seed + number),
         )
-        for token in drawn:
-            if token == eos:
-                break
-            ids.append(token)
-            text = pieces.decode(ids)
-            if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # else the bytes of a character are not complete
-                yield number, text[len(said) :]
-                said = text
+        for text in spell(pieces, ids, itertools.takewhile(lambda token: token != eos, drawn)):
+            yield number, text
+
+
+def spell(pieces: Any, ids: list[int], drawn: Iterable[int]) -> Iterator[str]:
+    """The text of ``drawn`` after ``ids``, each stretch as soon as its characters are whole.
+
+    ``pieces`` is a SentencePieceProcessor, which may spell a character as several tokens of one byte each.
+    """
+    ids = list(ids)
+    said = pieces.decode(ids)
+    for token in drawn:
+        ids.append(token)
+        text = pieces.decode(ids)
+        if not text.endswith("\N{REPLACEMENT CHARACTER}"):
+            yield text[len(said) :]
+            said = text
 
 
 @torch.no_grad()

@@ -20,8 +20,9 @@ from pipeline.errors import UsageError
 class LineRule:
     """What a line must fail to be removed, or (``drop`` = "document") to take its document with it.
 
-    ``test`` and its ``value``: "max_word_length" (code points between spaces), "min_words" (between spaces), "ends_with" (one of
-    these marks, and no ellipsis), "without" (none of these phrases, whatever their case). ``reason`` names what is removed.
+    ``test`` and its ``value``: "max_word_length" (code points between spaces), "min_words" (between spaces),
+    "ends_with" (one of these marks, and no ellipsis), "without" (none of these phrases, whatever their case).
+    ``reason`` names what is removed.
     """
 
     test: str
@@ -38,7 +39,8 @@ class LineRule:
 
 @dataclass(frozen=True)
 class Edited:
-    """What is left of a batch: texts, lines removed by reason and document (int64), sentences left (int64), drop reasons ("")."""
+    """What is left of a batch: texts, lines removed by reason and document (int64), sentences left (int64), drop
+    reasons ("")."""
 
     texts: pa.Array
     removed: dict[str, np.ndarray]
@@ -49,8 +51,8 @@ class Edited:
 def edit(texts: pa.Array, rules: Sequence[LineRule], citations: bool = False) -> Edited:
     """Return the texts with only the lines that every rule keeps, stripped and joined by line feeds.
 
-    The rules are tried in order, each on the lines that are left. Blank lines go without being counted. ``citations`` removes
-    Wikipedia's marks ("[12]", "[edit]", "[citation needed]") first. Sentences are counted line by line.
+    The rules are tried in order, each on the lines that are left. Blank lines go without being counted. ``citations``
+    removes Wikipedia's marks ("[12]", "[edit]", "[citation needed]") first. Sentences are counted line by line.
     """
     if citations:
         texts = pc.replace_substring_regex(texts, r"\[\d*\]|\[edit\]|\[citation needed\]", "")

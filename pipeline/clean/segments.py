@@ -194,11 +194,12 @@ class Segments:
     def units(self) -> tuple[Spans, np.ndarray]:
         """Words and symbols in text order, and which are symbols (bool).
 
-        A word is a run of letters, marks and digits, continued over one symbol inside ("3.5", "U.S.A", "a_b", "x@y") but
-        not over those that separate ("well-known", "and/or", "end.Start"); it takes in the full stop of an abbreviation
-        and the sign before a name ("@name"); a short contraction is a word of its own ("it" + "'s"). In scripts without
-        spaces each code point is a word. Every other visible code point is a symbol; a run of equal dots, dashes or
-        slashes is one. (In short, what spaCy's English tokenizer does, which the published quality rules were run with.)
+        A word is a run of letters, marks and digits, continued over one symbol inside ("3.5", "U.S.A", "a_b", "x@y")
+        but not over those that separate ("well-known", "and/or", "end.Start"); it takes in the full stop of an
+        abbreviation and the sign before a name ("@name"); a short contraction is a word of its own ("it" + "'s"). In
+        scripts without spaces each code point is a word. Every other visible code point is a symbol; a run of equal
+        dots, dashes or slashes is one. (In short, what spaCy's English tokenizer does, which the published quality
+        rules were run with.)
         """
         starts, ends = characters.words(self.data, self.offsets, self.others)
         symbol = has(self.data, SPACE | WORD, self.others)
@@ -223,7 +224,8 @@ class Segments:
     def _join(
         self, starts: np.ndarray, ends: np.ndarray, symbol: np.ndarray, edge: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Join words over a symbol inside them; the symbols used up are cleared. ``edge`` marks where documents start."""
+        """Join words over a symbol inside them; the symbols used up are cleared. ``edge`` marks where documents
+        start."""
         data = self.data
         gap = starts[1:] - ends[:-1]
         sign = data[ends[:-1]].copy()
@@ -269,7 +271,8 @@ class Segments:
         return starts[keep], ends[keep_end]
 
     def _in_url(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Return which words end inside a URL: what follows a word and "://" at the beginning of a run without spaces."""
+        """Return which words end inside a URL: what follows a word and "://" at the beginning of a run without
+        spaces."""
         slashes = np.flatnonzero(self.data[:-1] == ord("/"))
         slashes = slashes[(slashes > 0) & (self.data[slashes + 1] == ord("/"))]
         colons = slashes[self.data[slashes - 1] == ord(":")] - 1
@@ -286,11 +289,13 @@ class Segments:
         return (last >= 0) & (ends < stops[last]) if len(colons) else np.zeros(len(starts), bool)
 
     def _absorb(self, starts: np.ndarray, ends: np.ndarray, symbol: np.ndarray, edge: np.ndarray) -> None:
-        """Extend words over the full stop of an abbreviation and over signs that stick to them ("-x", "/etc", "C++")."""
+        """Extend words over the full stop of an abbreviation and over signs that stick to them ("-x", "/etc",
+        "C++")."""
         data = self.data
         stopped = np.flatnonzero(ends < len(data))
         stopped = stopped[(data[ends[stopped]] == ord(".")) & symbol[ends[stopped]] & ~edge[ends[stopped]]]
-        stopped = stopped[data[np.minimum(ends[stopped] + 1, len(data) - 1)] != ord(".")]
+        after = ends[stopped] + 1
+        stopped = stopped[edge[after] | (data[np.minimum(after, len(data) - 1)] != ord("."))]
         before = ends[stopped] - 2
         single = ends[stopped] - starts[stopped] == 1
         initial = _ALPHA[data[ends[stopped] - 1]] & (single | ((before >= 0) & (data[before] == ord("."))))

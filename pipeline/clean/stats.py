@@ -27,7 +27,7 @@ DEFINITIONS: dict[str, str] = {
     "hash_word_ratio": "number signs / words and symbols",
     "ellipsis_word_ratio": 'ellipses ("..." or "…") / words and symbols',
     "newline_word_ratio": "line feeds / words and symbols",
-    "stop_words": "different stop words of the document's language that occur in it",
+    "stop_words": "different stop words of the document's language that occur; NaN (passes any rule) without a list",
     "sentences": "sentences: a word after a sentence-ending symbol starts one; at least 1 unless the text is empty",
     "lines": "lines with something visible",
     "bullet_line_share": 'lines that start with "•" or "-" / lines, empty ones included',
@@ -134,14 +134,14 @@ def _ellipses(segments: Segments) -> np.ndarray:
 
 def _stop_word_family(segments: Segments, language: str | pa.Array) -> Iterable[np.ndarray]:
     units, _ = segments.units
-    found = np.zeros(segments.count)
     codes = np.array([language] * segments.count if isinstance(language, str) else language.to_pylist(), dtype=object)
+    found = np.full(segments.count, np.nan)
     for code in sorted({code for code in codes.tolist() if code in STOP_WORDS}):
         rows = codes == code
+        found[rows] = 0
         for value in _word_hashes(STOP_WORDS[code]).tolist():
-            holders = units.documents[segments.unit_hashes == np.uint64(value)]
             present = np.zeros(segments.count, bool)
-            present[holders] = True
+            present[units.documents[segments.unit_hashes == np.uint64(value)]] = True
             found += present & rows
     return (found,)
 

@@ -1,51 +1,188 @@
-"""Main text of a web page."""
+"""Main text of a web page.
+
+``mill``, the extractor of this project: `html_blocks` cuts the page into blocks in one linear pass, `html_features`
+describes each of them, `html_model` judges them, and this module puts the chosen ones together again: headings,
+paragraphs, list items, quotes, lines of code and rows of tables, one a line.
+"""
 
 from __future__ import annotations
 
+import html as entities
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, get_args
 
+import numpy as np
+
+from pipeline.errors import UsageError
 from pipeline.parse import encoding as encodings
+from pipeline.parse import html_blocks, html_features, html_model
+
+Extractor = Literal["mill", "resiliparse", "trafilatura", "plain"]
+
+MAX_NESTING = 500  # the other extractors take quadratic time, or silently find nothing, beyond some such depth
+_FEW = 150  # characters of chosen text below which less certain blocks are taken too
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a page is read."""
+    """How a page is read. ``tables`` and ``captions`` keep the text of tables and of figure captions."""
 
-    extractor: str = "resiliparse"
+    extractor: Extractor = "mill"
+    tables: bool = True
+    captions: bool = False
+
+    def __post_init__(self) -> None:
+        if self.extractor not in get_args(Extractor):
+            raise UsageError(f"unknown extractor {self.extractor!r}; known: {', '.join(get_args(Extractor))}")
 
 
 @dataclass(slots=True)
 class Extraction:
-    """What a page says. ``text`` has one block a line; it is empty where nothing was found (never a success)."""
+    """What a page says.
+
+    ``text`` has one block a line and is empty where nothing was found: never a success. ``language``, ``canonical`` and
+    ``date`` are what the page declares, as it writes them; ``robots`` the lower-case directives of its robots meta tags.
+    ``n_repaired`` counts the bytes and characters that decoding had to replace or remove.
+    """
 
     text: str
     title: str = ""
+    language: str = ""
+    canonical: str = ""
+    date: str = ""
+    robots: str = ""
     encoding: str = ""
     n_repaired: int = 0
+    reason: str = ""  # why ``text`` is empty: "empty" or "too_deep"
 
 
 _DEFAULT = Options()
 
 
 def extract(html: bytes, url: str = "", encoding: str | None = None, options: Options = _DEFAULT) -> Extraction:
-    """The main text of ``html``. ``encoding`` is the transport's label, if any; ``url`` is where the page was found."""
+    """The main text of ``html``. ``encoding`` is the transport's label, if any; ``url`` is where the page was found.
+
+    Never raises for any bytes; linear in their number with the extractor ``mill``.
+    """
+    source, name, repaired = encodings.decode(html, encoding)
+    found = Extraction("", encoding=name, n_repaired=repaired)
+    _head(source[:_HEAD], found)
+    if options.extractor == "mill":
+        found.text = tidy(_mill(source, options))
+    elif html_blocks.nesting(source) > MAX_NESTING:
+        found.reason = "too_deep"
+        return found
+    else:
+        found.text = tidy(_OTHERS[options.extractor](source, url, options))
+    if not found.text:
+        found.reason = "empty"
+    return found
+
+
+def choose(logits: np.ndarray, page: html_blocks.Page) -> np.ndarray:
+    """Which blocks are the main text, by the classifier's verdicts."""
+    chosen = logits > 0
+    sizes = np.array([len(text) for text in page.text])
+    if sizes[chosen].sum() < _FEW:  # a short text among much else: what comes nearest
+        chosen |= logits > -1.5
+    return chosen
+
+
+def _mill(source: str, options: Options) -> str:
+    page = html_blocks.blocks(source)
+    if not page.text:
+        return page.declared
+    chosen = choose(html_model.verdicts(html_features.features(page)), page)
+    lines: list[str] = []
+    row = -1
+    for k in np.flatnonzero(chosen).tolist():
+        inside = page.bits[page.node[k]]
+        if not options.tables and inside & html_blocks.IN_TABLE:
+            continue
+        if not options.captions and page.tag[k] == html_blocks.FIGCAPTION:
+            continue
+        if page.row[k] == row >= 0 and len(page.text[k]) < 200:
+            lines[-1] += " | " + page.text[k]
+        else:
+            lines.append(page.text[k])
+        row = page.row[k]
+    text = "\n".join(lines)
+    # A page that is drawn by its scripts may still carry its text in its metadata.
+    return page.declared if len(page.declared) > 500 and len(text) < _FEW else text
+
+
+def _resiliparse(source: str, url: str, options: Options) -> str:
+    from resiliparse.extract.html2text import extract_plain_text
     from resiliparse.parse.html import HTMLTree
 
-    text, name, repaired = encodings.decode(html, encoding)
-    tree = HTMLTree.parse(text)
-    return Extraction(tidy(_resiliparse(tree)), tidy(tree.title or "").replace("\n", " "), name, repaired)
+    tree = HTMLTree.parse(source)
+    return extract_plain_text(tree, main_content=True, list_bullets=False, alt_texts=False)
 
 
-def _resiliparse(tree: Any) -> str:
-    from resiliparse.extract.html2text import extract_plain_text
+def _plain(source: str, url: str, options: Options) -> str:
+    return "\n".join(html_blocks.blocks(source).text)
 
-    return extract_plain_text(tree, main_content=True, preserve_formatting=True, list_bullets=False, alt_texts=False)
+
+def _trafilatura(source: str, url: str, options: Options) -> str:
+    try:
+        import trafilatura
+    except ImportError:
+        raise UsageError(
+            "the extractor trafilatura is not installed", mend="pip install trafilatura, or set extractor to mill"
+        ) from None
+    return trafilatura.extract(source, url=url or None, include_comments=False, include_tables=options.tables) or ""
+
+
+_OTHERS: dict[str, Callable[[str, str, Options], str]] = {
+    "resiliparse": _resiliparse,
+    "plain": _plain,
+    "trafilatura": _trafilatura,
+}
+
+_HEAD = 150_000  # characters in which a page's declarations are looked for
+_TITLE = re.compile(r"<title\b[^>]*>([^<]{0,2000})", re.I)
+_META = re.compile(r"<(?:meta|link)\b([^>]{0,2000})>", re.I)
+_LANGUAGE = re.compile(r"<html\b[^>]{0,1000}?\blang\s*=\s*[\"']?([A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*)", re.I)
+_KEY = re.compile(r"\b(?:name|property|itemprop|rel|http-equiv)\s*=\s*[\"']?([^\"'\s>]+)", re.I)
+_VALUE = re.compile(r"\b(?:content|href)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s>\"']+))", re.I)
+_DATES = ("article:published_time", "datepublished", "date", "dc.date", "dc.date.issued", "parsely-pub-date", "pubdate")
+_ROBOTS = ("robots", "googlebot", "ccbot", "gptbot", "tdm-reservation")
+
+
+def _head(head: str, found: Extraction) -> None:
+    """The declarations of a page: title, language, canonical URL, date, robots."""
+    title = _TITLE.search(head)
+    if title:
+        found.title = tidy(entities.unescape(title[1]).replace("\n", " "))
+    language = _LANGUAGE.search(head)
+    if language:
+        found.language = language[1]
+    robots = []
+    dates: dict[str, str] = {}
+    for attributes in _META.findall(head):
+        key = _KEY.search(attributes)
+        if not key:
+            continue
+        name = key[1].lower()
+        if name in _ROBOTS or name in _DATES or name in ("canonical", "og:title"):
+            value = _VALUE.search(attributes)
+            content = entities.unescape(value[1] or value[2] or value[3] or "").strip() if value else ""
+            if name in _ROBOTS:
+                robots.append(content.lower() if name != "tdm-reservation" else "tdm-reservation" * (content == "1"))
+            elif name in _DATES:
+                dates.setdefault(name, content[:40])
+            elif name == "canonical":
+                found.canonical = found.canonical or tidy(content[:2000])
+            elif not found.title:
+                found.title = tidy(content)
+    found.robots = ",".join(filter(None, robots))
+    found.date = next((tidy(dates[name]) for name in _DATES if dates.get(name)), "")
 
 
 _SPACES = re.compile(r"[^\S\n]+")
-_UNWANTED = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff\u00ad\u200b\ufeff]")
+_UNWANTED = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff\u00ad\u200b\ufeff\ufffe\uffff]")
 
 
 def tidy(text: str) -> str:

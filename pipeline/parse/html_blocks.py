@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import html as entities
+import json
 import re
 from dataclasses import dataclass, field
 
@@ -22,8 +23,11 @@ _RAW = re.compile(
 )
 # The sentinel closes any quote and tag left open, so that this never has to try twice.
 _TAG = re.compile(r"<(/?[a-zA-Z][^\s/>]*)([^>=]*(?:=(?:\s*(?:\"[^\"]*\"|'[^']*'))?[^>=]*)*)>")
+_NAME = re.compile(r"<(/?[a-zA-Z][a-zA-Z0-9]*)")
 _SENTINEL = "\">'>>"
 _TITLE = re.compile(r"<title\b[^>]*>([^<]{0,2000})", re.I)
+_BODY = re.compile(r'"articleBody"\s*:\s*"((?:[^"\\]|\\.)*)"', re.S)
+_ANY_TAG = re.compile(r"<[^>]{0,2000}>")
 _NAMES = re.compile(r"(?:class|id|role|itemprop)\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s>\"']+)", re.I)
 _TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
@@ -113,11 +117,68 @@ _TAG_BITS = {
 }
 
 TAGS = ["", "p", "div", "li", "td", "h1", "h2", "h3", "h4", "blockquote", "pre", "dd", "dt", "section", "figcaption"]
+FIGCAPTION = TAGS.index("figcaption")
 _TAG_CODE = {name: k for k, name in enumerate(TAGS)} | {"th": 4, "h5": 8, "h6": 8, "article": 13, "main": 13}
 _BLOCKS = set(
-    "address article aside blockquote body button caption center dd details dialog dir div dl dt fieldset figcaption "
-    "figure footer form h1 h2 h3 h4 h5 h6 head header hgroup html label legend li main menu nav ol p pre section select "
-    "svg summary table tbody td template tfoot th thead title tr ul object datalist option optgroup".split()
+    [
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "body",
+        "button",
+        "caption",
+        "center",
+        "dd",
+        "details",
+        "dialog",
+        "dir",
+        "div",
+        "dl",
+        "dt",
+        "fieldset",
+        "figcaption",
+        "figure",
+        "footer",
+        "form",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "head",
+        "header",
+        "hgroup",
+        "html",
+        "label",
+        "legend",
+        "li",
+        "main",
+        "menu",
+        "nav",
+        "ol",
+        "p",
+        "pre",
+        "section",
+        "select",
+        "svg",
+        "summary",
+        "table",
+        "tbody",
+        "td",
+        "template",
+        "tfoot",
+        "th",
+        "thead",
+        "title",
+        "tr",
+        "ul",
+        "object",
+        "datalist",
+        "option",
+        "optgroup",
+    ]
 )
 _OPEN, _CLOSE, _LINK, _UNLINK, _BREAK, _RULE = range(1, 7)
 _KINDS = (
@@ -158,6 +219,7 @@ class Page:
     own: list[int] = field(default_factory=lambda: [0])
     sign: list[tuple] = field(default_factory=lambda: [("", "", "", "")])
     title: str = ""
+    declared: str = ""  # the article's body as the page's own metadata (JSON-LD) has it
 
 
 @functools.lru_cache(maxsize=1 << 14)
@@ -216,12 +278,38 @@ def without_raw(html: str) -> str:
     return "".join(kept)
 
 
+def nesting(html: str) -> int:
+    """How deep the block elements of a page nest, at most: those that are never closed count as open."""
+    depth = deepest = 0
+    for name in _NAME.findall(without_raw(html)):
+        kind = _KINDS.get(name.lower())
+        if kind == _OPEN:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif kind == _CLOSE and depth:
+            depth -= 1
+    return deepest
+
+
+def declared_body(html: str) -> str:
+    """The longest ``articleBody`` of the page's JSON-LD as plain text, ``""`` where there is none."""
+    longest = max(_BODY.findall(html), key=len, default="")
+    try:
+        text = json.loads(f'"{longest}"', strict=False)
+    except ValueError:
+        return ""
+    text = entities.unescape(entities.unescape(text))
+    return _ANY_TAG.sub("\n", text) if "<" in text else text
+
+
 def blocks(html: str) -> Page:
     """The text blocks of a page in the order of its source. Linear in the page's length; never raises."""
     page = Page()
     match = _TITLE.search(html[:200_000])
     if match:
         page.title = " ".join(entities.unescape(match[1]).split())
+    if '"articleBody"' in html:
+        page.declared = declared_body(html)
     parts = _TAG.split(without_raw(html) + _SENTINEL)
     texts, links, link_counts, nodes, tags, rows = page.text, page.link, page.links, page.node, page.tag, page.row
     parents, bits, own, signs = page.parent, page.bits, page.own, page.sign
@@ -247,7 +335,9 @@ def blocks(html: str) -> Page:
             if "&" in raw:
                 raw = entities.unescape(raw)
             if inside & IN_PRE:
-                text = "\n".join(line.rstrip() for line in raw.strip("\n").split("\n")).rstrip()
+                text = "\n".join(map(str.rstrip, raw.replace("\0", "\n").split("\n"))).strip("\n")
+            elif "\0" in raw:  # the line breaks within a block
+                text = "\n".join(" ".join(line.split()) for line in raw.split("\0")).strip("\n")
             else:
                 text = " ".join(raw.split())
             if text and not text.isspace():
@@ -326,7 +416,7 @@ def blocks(html: str) -> Page:
                     if breaks > 1:
                         flush()
                     else:
-                        pieces.append("\n" if bits[stack[-1][1]] & IN_PRE else " ")
+                        pieces.append("\0")
             elif pieces:  # a rule
                 flush()
         if text:

@@ -14,8 +14,8 @@ import numpy as np
 from pipeline.parse.html_blocks import N_BITS, N_ZONES, TAGS, Page
 
 _WIDE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")  # scripts written without blanks
-_ENDS = frozenset(".!?…。！？\"”’»;；:：)）")
-_SENTENCE = frozenset(".!?…。！？\"”»")
+_ENDS = frozenset('.!?…。！？"”’»;；:：)）')
+_SENTENCE = frozenset('.!?…。！？"”»')
 
 # Words of short blocks that are rarely text: one bit a group.
 _MARKS = {
@@ -50,7 +50,7 @@ _N_MARKS = len(_MARKS) - 1
 _FUNCTION = frozenset(_MARKS["function"].split())
 _STRIP = "()[]{}.,;:!?\"'“”‘’|•·«»-–—>"
 
-_HEADINGS = frozenset((5, 6, 7, 8))
+_NOT_WORD = re.compile(r"\W+")
 _PARAGRAPH = frozenset((1, 10, 9))
 LONG = 100  # characters outside links from which a block counts as running text
 
@@ -154,7 +154,9 @@ def features(page: Page) -> np.ndarray:
         above[3] += row[3]
     best = max(
         range(m),
-        key=lambda k: points[k] * (1 - rows[k][1] / max(rows[k][0], 1)) * (1.25 if page.own[k] >> N_ZONES - 1 & 1 else 1),
+        key=lambda k: (
+            points[k] * (1 - rows[k][1] / max(rows[k][0], 1)) * (1.25 if page.own[k] >> N_ZONES - 1 & 1 else 1)
+        ),
     )
     inside = [False] * m
     depth = [0] * m
@@ -212,6 +214,41 @@ def features(page: Page) -> np.ndarray:
         np.log1p(per_kind[kind, 3]),
         np.log1p(per_kind[kind, 2] / per_kind[kind, 3]),
     ]
+
+    # Paragraphs of one text share an element; the texts of cards and teasers each have their own.
+    in_holder: dict[tuple[int, int], int] = {}
+    for k, holder in zip(kind.tolist(), up1.tolist(), strict=True):
+        in_holder[k, holder] = in_holder.get((k, holder), 0) + 1
+    together = np.array([in_holder[pair] for pair in zip(kind.tolist(), up1.tolist(), strict=True)], np.float32)
+    alike: dict[tuple, int] = {}
+    for sign in page.sign:
+        alike[sign] = alike.get(sign, 0) + 1
+    repeats = np.log1p(np.array([alike[sign] for sign in page.sign], np.float32))
+    columns += [
+        together / per_kind[kind, 3],
+        np.log1p(together),
+        repeats[up1],
+        repeats[up2],
+        repeats[up3],
+        (density > 0.9) & (best_in > 0),
+        (free < 4) & (size > 25),
+        np.where(heading, density, 0),
+    ]
+    under = np.maximum.accumulate(np.where(heading, np.arange(n), -1))  # the heading above a block
+    near_heading = (under >= 0) & (np.arange(n) - under <= 4)
+    columns += [
+        np.where(near_heading, density[under], 0),
+        np.where(near_heading, per_kind[kind[under], 3] > 2, 0),
+        np.where(near_heading, np.log1p(per_kind[kind[under], 3]), 0),
+    ]
+
+    # What the page's metadata declares to be the article.
+    declared = _NOT_WORD.sub("", page.declared)
+    told = np.zeros(n, np.float32)
+    if len(declared) > 100:
+        told += [len(key) > 3 and key in declared for key in (_NOT_WORD.sub("", text)[:60] for text in texts)]
+    share = float((told * size).sum()) / max(len(declared), 1)
+    columns += [told, np.full(n, min(share, 1.0)), (1 - told) * (share > 0.7), told * (size > 40)]
 
     # Place on the page.
     order = np.arange(n, dtype=np.float32)

@@ -499,8 +499,8 @@ def read_pages(
             elif gap:
                 gap.feed(piece)
             elif start == 0:
-                gap = _Gap(piece)  # the head, which read_site has judged
-                gap.tail = piece.data[-_TAIL:]
+                gap = _Gap(piece, is_head=True)
+                gap.feed(piece)
         if page:
             raise InputError("the file ends inside a page", file=path, offset=page.first.stream, mend=_REFETCH)
         if gap and gap.junk and last:
@@ -515,8 +515,9 @@ def read_pages(
 class _Gap:
     """What lies between two pages: space, or the footer. Anything else is a page whose markers were lost."""
 
-    def __init__(self, before: _Piece):
-        self.before, self.first, self.head, self.tail = before, before, b"", b""
+    def __init__(self, before: _Piece, is_head: bool = False):
+        self.first, self.head, self.tail = before, b"", b""
+        self.is_head = is_head  # before the first page stands the siteinfo, which read_site has judged
 
     def feed(self, piece: _Piece) -> None:
         if not self.head:
@@ -531,7 +532,7 @@ class _Gap:
 
     @property
     def junk(self) -> bool:
-        return self.head.rstrip() not in (b"", _FOOTER)
+        return not self.is_head and self.head.rstrip() not in (b"", _FOOTER)
 
     def finish(self, site: SiteInfo, end: _Piece) -> Page:
         page = Page(error="xml: text between pages", site=site)
@@ -685,9 +686,11 @@ def parse(path: str, start: int = 0, stop: int | None = None, options: Options |
     """One ``Parsed`` for each page of a range: the plain text of an article, or why it is not one.
 
     Reasons: ``namespace``, ``redirect``, ``content_model``, ``deleted``, ``too_large``, ``empty``, ``parse_timeout``,
-    ``parse_memory`` and ``error:xml``, ``error:page``. Wikitext is rendered in a process that can be killed.
+    ``parse_memory``, ``parse_crash``, and ``error:xml``, ``error:page``, ``error:render``. Wikitext is rendered in a
+    process that can be killed.
     """
     options = options or Options()
+    wikitext.render("", options=options.rendering)  # a wrong template rule is refused before the first page
     with Sandbox(_render, timeout_s=options.timeout_s, memory_mb=options.memory_mb) as sandbox:
         for page in read_pages(path, start, stop, max_chars=options.max_chars):
             parsed = Parsed(
@@ -710,6 +713,8 @@ def parse(path: str, start: int = 0, stop: int | None = None, options: Options |
                         parsed.text, parsed.reason = page.text, "empty"
                 except Killed as killed:
                     parsed.reason, parsed.threshold = f"parse_{killed.limit}", killed.threshold
+                except Exception:  # noqa: BLE001 (a fault of ours in one page: it is counted, and the next is read)
+                    parsed.reason = "error:render"
             yield parsed
 
 

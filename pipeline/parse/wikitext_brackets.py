@@ -16,6 +16,7 @@ from collections.abc import Callable
 HOLE = "\x00"  # something was removed here: punctuation around it may have to go too
 SAVED_OPEN, SAVED_CLOSE = "\x01", "\x02"  # around the number of a saved text that later passes must not read
 PIPE, EQUALS = "\x03", "\x04"  # "|" and "=" that came out of an inner template or link: they separate no arguments
+LOST = "\x06"  # a template of unknown text was removed here: a sentence cannot do without it
 BREAK = "\x05"  # a line break inside a paragraph, which begins no list and no heading
 
 PRIVATE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
@@ -237,7 +238,7 @@ def _unclosed(frame: _Open) -> str:
     """The text of what never closed, without its marks; of a template, without its name."""
     content = "".join(frame.parts)
     if frame.char == "{":
-        return HOLE + content[_NAME.match(content).end() :]  # type: ignore[union-attr]
+        return LOST + content[_NAME.match(content).end() :]  # type: ignore[union-attr]
     return content
 
 

@@ -251,11 +251,14 @@ def _number(call: Call) -> str:
     return formatnum(call.get("1"), call.language)
 
 
+_PLAIN_NUMBER = re.compile(r"[+\-−]?[0-9]{1,40}(?:\.[0-9]{1,40})?")
+
+
 def formatnum(text: str, language: str) -> str:
     """A number with the language's separators; what is no number as it is."""
     text = text.strip()
     try:
-        return group(Decimal(text), language) if re.fullmatch(r"[+\-−]?\d+(?:\.\d+)?", text) else text
+        return group(Decimal(text), language) if _PLAIN_NUMBER.fullmatch(text) else text
     except InvalidOperation:
         return text
 
@@ -331,6 +334,7 @@ _MONTHS = {
     "it": "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",
     "ru": "января февраля марта апреля мая июня июля августа сентября октября ноября декабря",
 }
+_MONTH_NUMBERS = frozenset(map(str, range(1, 13)))
 _DAY_FORMS = {"de": "{d}. {m} {y}", "es": "{d} de {m} de {y}", "ja": "{y}年{m}月{d}日", "zh": "{y}年{m}月{d}日"}
 
 
@@ -340,7 +344,7 @@ def format_date(parts: list[str], language: str, day_first: bool = False) -> str
     if language in ("ja", "zh"):
         return year + "年" + (f"{month.lstrip('0')}月" if month else "") + (f"{day.lstrip('0')}日" if day else "")
     names = _MONTHS.get(language, _MONTHS["en"]).split()
-    name = names[int(month) - 1] if month.isdigit() and 1 <= int(month) <= 12 else month
+    name = names[int(month) - 1] if month.lstrip("0") in _MONTH_NUMBERS else month
     day = day.lstrip("0") if day.isdigit() else day
     if not day:
         return f"{name} de {year}".strip() if language == "es" and name else f"{name} {year}".strip()
@@ -368,7 +372,7 @@ def _died(call: Call) -> str:
     values = call.positional()
     died = format_date(values[:3], call.language, bool(call.get("df")))
     numbers = values[:6]
-    if len(numbers) == 6 and all(value.isdigit() for value in numbers):
+    if len(numbers) == 6 and all(re.fullmatch("[0-9]{1,4}", value) for value in numbers):
         year, month, day, born, born_month, born_day = map(int, numbers)
         age = year - born - ((month, day) < (born_month, born_day))
         if call.language == "en" and 0 <= age < 130:
@@ -560,7 +564,7 @@ PARSER_FUNCTIONS: dict[str, Callable[[list[str], str], str]] = {
     "ucfirst": lambda parts, language: parts[0][:1].upper() + parts[0][1:],
     "padleft": lambda parts, language: (
         parts[0].rjust(int(parts[1]), (_strip_all(parts)[2] or "0")[0])
-        if len(parts) > 1 and parts[1].isdigit() and len(parts[1]) < 3
+        if len(parts) > 1 and re.fullmatch("[0-9]{1,2}", parts[1])
         else parts[0]
     ),
     "plural": lambda parts, language: _strip_all(parts)[1 if parts[0] == "1" else 2] or _strip_all(parts)[1],

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from pipeline.parse.wikitext_brackets import BREAK, HOLE
+from pipeline.parse.wikitext_brackets import BREAK, HOLE, LOST
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Tables
 
 _TABLE_MARK = re.compile(
-    r"^[ \t:*#;\x00]*\{\||^[ \t\x00]*\|\}|<(/?)table\b[^<>]*>|^=[^\n]+=[ \t]*$", re.MULTILINE | re.IGNORECASE
+    r"^[ \t:*#;\x00\x06]*\{\||^[ \t\x00\x06]*\|\}|<(/?)table\b[^<>]*>|^=[^\n]+=[ \t]*$", re.MULTILINE | re.IGNORECASE
 )
-_NOT_TABLE = " \t:*#;\x00"
+_NOT_TABLE = " \t:*#;\x00\x06"
 
 
 def resolve_tables(text: str, table: Callable[[str], str]) -> str:
@@ -49,7 +49,7 @@ def table_rows(source: str) -> str:
     rows: list[list[str]] = [[]]
     depth = 0
     for line in source.split("\n"):
-        line = line.strip(" \t\x00")
+        line = line.strip(" \t\x00\x06")
         if line.lstrip(":*#;").startswith("{|"):
             depth += 1
         elif line.startswith("|}"):
@@ -69,12 +69,12 @@ def table_rows(source: str) -> str:
     return "\n" + "\n".join(line for line in lines if line) + "\n"
 
 
-_ATTRIBUTES = re.compile(r"[^|\[\]{}]*=[^|\[\]{}]*\|(?!\|)|\s*\|")
-
-
 def _cell(source: str) -> str:
-    match = _ATTRIBUTES.match(source)
-    return " ".join(source[match.end() if match else 0 :].replace(HOLE, " ").split())
+    """The text of a cell, without the attributes that may stand before a bar of its own."""
+    attributes, bar, text = source.partition("|")
+    if bar and ("=" in attributes or not attributes.strip()) and "[" not in attributes:
+        source = text
+    return " ".join(source.replace(HOLE, " ").replace(LOST, " ").split())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ _SEGMENT = re.compile(r"([;,；，、])")
 
 def mend(line: str) -> str:
     """A line without its holes and without the punctuation that they leave: brackets, doubled commas, spaces."""
-    line = _mend_brackets(line)
+    line = _mend_brackets(line, HOLE)
     if HOLE not in line:
         return line.strip()
     first, *pieces = line.split(HOLE)
@@ -159,6 +159,24 @@ def mend(line: str) -> str:
     return "".join(out).strip()
 
 
+_SENTENCE_END = re.compile(r"(?<=[^\W\d_]{3})[.!?…][\"'”»)\]]*[\x00\x06]*\s+|(?<=[。！？])")
+_LOST_WORD = re.compile(r"\w[ \u00a0]\x06[ \u00a0]*(?:(?=\w)|(?<=\x06)[.,;:!?%])|[$€£¥₹]\x06")
+
+
+def drop_lost_sentences(line: str) -> str:
+    """A line without the sentences that lost a word in their middle: "It had {{population}} inhabitants."
+
+    A mark at the edge of a line or a sentence, after punctuation, or right behind a word is a note on the text, and its
+    sentence stays. What is lost in brackets takes only its part of the brackets along.
+    """
+    line = _mend_brackets(line, LOST)
+    if not _LOST_WORD.search(line):
+        return line
+    edges = [0, *(match.end() for match in _SENTENCE_END.finditer(line)), len(line)]
+    sentences = [line[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return "".join(sentence for sentence in sentences if not _LOST_WORD.search(sentence))
+
+
 def _close(out: list[str], right: str) -> None:
     """Add what follows a hole after an opening bracket or before a closing one; brackets left empty go."""
     while right[:1] and right[0] in _CLOSING and out and out[-1][-1:] and out[-1][-1] in _OPENING:
@@ -170,7 +188,7 @@ def _close(out: list[str], right: str) -> None:
         out.append(right.rstrip())
 
 
-def _mend_brackets(line: str) -> str:
+def _mend_brackets(line: str, mark: str) -> str:
     """Inside round brackets, drop every part between commas or semicolons that lost what it was about."""
     parts = _ROUND.split(line)
     if not 1 < len(parts) < _MANY_BRACKETS:
@@ -181,8 +199,8 @@ def _mend_brackets(line: str) -> str:
             stack.append([part])
         elif part and part in ")）" and len(stack) > 1:
             content = "".join(stack.pop())
-            if HOLE in content:
-                content = _without_holes(content)
+            if mark in content:
+                content = _without(content, mark)
             if content:
                 stack[-1] += (content, part)
             elif stack[-1]:
@@ -196,15 +214,15 @@ _ROUND = re.compile("([()（）])")
 _MANY_BRACKETS = 1000
 
 
-def _without_holes(content: str) -> str:
-    """An opening bracket and those parts of its content that have no hole; "" where nothing is left.
+def _without(content: str, mark: str) -> str:
+    """An opening bracket and those parts of its content that have no mark; "" where nothing is left.
 
-    A hole right after a word is a note on the word, and the word stays.
+    A mark right after a word is a note on the word, and the word stays.
     """
     parts = _SEGMENT.split(content[1:])
     kept = ""
     for at in range(0, len(parts), 2):
-        before, *after = parts[at].split(HOLE)
+        before, *after = parts[at].split(mark)
         if after and not all(piece[-1:].isalnum() for piece in (before, *after[:-1])):
             continue
         part = "".join((before, *after))
@@ -280,6 +298,8 @@ def render_lines(text: str, dropped: frozenset[str]) -> str:
 def _text(line: str) -> str:
     if "''" in line:
         line = strip_quotes(line)
+    if LOST in line:
+        line = drop_lost_sentences(line).replace(LOST, HOLE)
     if HOLE in line:
         line = mend(line)
     if BREAK in line:

@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.errors import UsageError
-from pipeline.parse.wikitext_brackets import HOLE
+from pipeline.parse.wikitext_brackets import HOLE, LOST
 from pipeline.parse.wikitext_functions import FUNCTIONS, PARSER_FUNCTIONS, VARIABLES, Args, Call
 
 Rule = Callable[[Args], str]
@@ -52,14 +52,14 @@ def normal(name: str) -> str:
 _PART = re.compile(r"\{([^{}]*)\}|(\[)|(\])|\\(.)|([^\[\]{}\\]+)")
 
 
-def compile_rule(rule: str, language: str, name: str = "", star: str = "") -> Rule | None:
-    """A rule as a function of a call's arguments; None for a template that is removed.
+def compile_rule(rule: str, language: str, name: str = "", star: str = "") -> Rule:
+    """A rule as a function of a call's arguments.
 
     Raises ``UsageError`` for what is no rule.
     """
     rule = rule.strip()
     if rule == "-":
-        return None
+        return lambda args: ""
     if rule.startswith("@"):
         wanted, _, word = rule[1:].partition(" ")
         function = FUNCTIONS.get(wanted)
@@ -149,7 +149,7 @@ class Templates:
         self._cache: dict[str, Rule | None] = {}
 
     def rule(self, name: str) -> Rule | None:
-        """The rule for a template's name as written, or None where the template is to be removed."""
+        """The rule for a template's name as written, or None where there is none."""
         try:
             return self._cache[name]
         except KeyError:
@@ -171,15 +171,16 @@ class Templates:
         return None
 
     def expand(self, content: str, title: str) -> str:
-        """What a call becomes, its content with inner calls resolved: its text, or ``HOLE``."""
+        """What a call becomes, its content with inner calls resolved.
+
+        Its text; ``HOLE`` where it shows nothing; ``LOST`` where what it shows is not known.
+        """
         name, *parts = content.split("|")
         colon = name.find(":")
         if colon > 0 and (function := PARSER_FUNCTIONS.get(name[:colon].strip().lower())):
             return function([name[colon + 1 :].strip(), *parts], self.language) or HOLE
         rule = self.rule(name)
         if rule is None:
-            if parts:
-                return HOLE
-            variable = VARIABLES.get(name.strip())
-            return variable(title) if variable else HOLE
+            variable = None if parts else VARIABLES.get(name.strip())
+            return variable(title) if variable else LOST
         return rule(arguments(parts)) or HOLE

@@ -152,8 +152,8 @@ _RANGES = {
     "to": " to ", "and": " and ", "or": " or ", "by": " by ", "x": " × ", "×": " × ", "-": "–", "&ndash;": "–",
     "+/-": "±", "to about": " to about ", "&": " and ", "to(-)": " to ", "*": " × ", ",": ", ", "xx": " × ",
 }  # fmt: skip
-_NUMBER = re.compile(r"[-−+]?\d[\d,]*(?:\.\d+)?|[-−+]?\.\d+")
-_MIXED = re.compile(r"(?:(\d+)[+ ])?(\d+)[/⁄](\d+)")
+_NUMBER = re.compile(r"[-−+]?[0-9][0-9,]{0,40}(?:\.[0-9]{1,40})?|[-−+]?\.[0-9]{1,40}")
+_MIXED = re.compile(r"(?:([0-9]{1,9})[+ ])?([0-9]{1,9})[/⁄]([0-9]{1,9})")
 
 
 def _unit(code: str) -> _Unit | None:
@@ -216,7 +216,7 @@ def convert(parts: list[str], args: dict[str, str]) -> str:
             found for word in rest for piece in word.split() if (found := _unit(piece)) and found.kind == unit.kind
         ]
         targets = compound or [found for code in (unit.default,) if (found := _unit(code))]
-    precision = next((int(word) for word in rest if re.fullmatch(r"-?\d", word)), None)
+    precision = next((int(word) for word in rest if re.fullmatch(r"-?[0-9]", word)), None)
     places = max(_places(number) for _, number in shown)
     outputs = [
         "".join(
@@ -279,10 +279,10 @@ def _converted(
         ratio = unit.factor / target.factor
         result = float(value) * ratio
     if precision is None:
-        if str(args.get("sigfig", "")).isdigit():
+        if re.fullmatch("[1-9]", args.get("sigfig", "")):
             wanted = int(args["sigfig"]) - 1
             precision = wanted - math.floor(math.log10(abs(result))) if result else 0
-        elif str(args.get("round", "")).isdigit():
+        elif re.fullmatch("[0-9]{1,6}", args.get("round", "")):
             step = int(args["round"]) or 1
             return group(Decimal(round(result / step) * step))
         else:

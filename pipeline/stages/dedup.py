@@ -35,13 +35,13 @@ _VERDICT = np.dtype([("id", "S16"), ("keeper", "S16"), ("exact", "?")])
 _PLACE = np.dtype([("part", ">u8"), ("row", ">u8")])
 
 
-def plan(config: Config, ingest_digest: str, rows: dict[str, Row]) -> list[Unit]:
-    """One unit a part of documents. Any document can be a copy of any other, so every key covers all of them."""
+def plan(config: Config, signatures: str, rows: dict[str, Row]) -> list[Unit]:
+    """One unit a part of documents. Any document can copy any other, so each key covers all (``signatures``: their digest)."""
     documents = sum(row.counts.kept for row in rows.values())
     spec = {"dedup": config.dedup.model_dump(), "ranges": -(-documents // _BLOCK_RECORDS) or 1}
     units = []
     for number, name in enumerate(sorted(rows)):
-        key = digest([STAGE, VERSION, config.dedup.model_dump(), ingest_digest, name])
+        key = digest([STAGE, VERSION, config.dedup.model_dump(), signatures, name])
         units.append(Unit(STAGE, name, key, rows[name].counts.kept, {**spec, "number": number}))
     return units
 

@@ -42,7 +42,7 @@ def process(root: Root, unit: Unit) -> Row:
     counts = Counts()
     columns: dict[str, list[pa.Array]] = {name: [] for name in ENCODED.names}
     for batch in kept(root, unit.name, ["id", "text", "source"]):
-        encoded = pieces.encode(batch.column("text"), model)
+        encoded = pieces.encode(batch.column("text"), model, threads=1)  # the runner already uses the cores
         ids = batch.column("id")
         places = np.array([place(settings.seed, i) for i in ids.to_pylist()], dtype=np.uint64).reshape(-1, 2)
         n_tokens = pc.list_value_length(encoded)

@@ -12,12 +12,13 @@ import pyarrow.compute as pc
 
 from pipeline.config import Config, Tokenizer
 from pipeline.dedup import lsh
+from pipeline.errors import CorpusmillError
 from pipeline.ledger import Counts, Ledger, Row, Unit, digest
 from pipeline.schema import ID_BYTES
 from pipeline.stages.documents import kept
 from pipeline.stages.parts import write_file
 from pipeline.storage import Root
-from tokenizer import encode, train
+from tokenizer import encode, export, train
 from tokenizer.sample import choose
 
 STAGE = "tokenizer"
@@ -44,16 +45,21 @@ def process(root: Root, unit: Unit) -> Row:
         user_symbols=tuple(settings.user_symbols),
     )
     parts = sorted(Ledger(root).rows("dedup"))
-    facts = [_facts(batch) for part in parts for batch in kept(root, part, ["id", "text", "language"])]
-    ids, sizes, languages = (np.concatenate(column) for column in zip(*facts, strict=True))
+    columns = [_facts(batch) for part in parts for batch in kept(root, part, ["id", "text", "language"])]
+    if not columns:
+        raise CorpusmillError("no document was kept: there is no text to train on", mend="relax the rules of [clean]")
+    ids, sizes, languages = (np.concatenate(column) for column in zip(*columns, strict=True))
     mask, order = choose(ids, sizes, languages, settings.sample, seed=settings.seed, temperature=settings.temperature)
     chosen = dict(zip(np.flatnonzero(mask).tolist(), _texts(root, parts, mask), strict=True))
     trained = train.train((chosen[row] for row in order.tolist()), options)
-    outputs = [
-        write_file(root, MODEL, trained.model),
-        write_file(root, "tokenizer/tokenizer.vocab", trained.vocabulary.encode()),
-        write_file(root, "tokenizer/manifest.json", json.dumps(trained.manifest, indent=1, sort_keys=True).encode()),
-    ]
+    files = {
+        "tokenizer.model": trained.model,
+        "tokenizer.vocab": trained.vocabulary.encode(),
+        "manifest.json": json.dumps(trained.manifest, indent=1, sort_keys=True).encode(),
+    }
+    if settings.normalizer == "identity":  # the only one that transformers reproduces exactly: see tokenizer/export.py
+        files |= export.files(encode.load(trained.model))
+    outputs = [write_file(root, f"tokenizer/{name}", data) for name, data in sorted(files.items())]
     counts = Counts(read=len(mask), kept=int(mask.sum()))
     if len(mask) > mask.sum():
         counts.drop("not_in_sample", int(len(mask) - mask.sum()))

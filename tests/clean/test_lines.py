@@ -1,0 +1,82 @@
+"""Line rules against a plain loop over lines."""
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.clean.lines import LineRule, edit
+from pipeline.errors import UsageError
+
+PIECES = [
+    "one",
+    "two. ",
+    "Three! ",
+    "\n",
+    "\n\n",
+    " ",
+    "Lorem Ipsum",
+    "{",
+    "JavaScript",
+    "x" * 12,
+    "...",
+    "é。",
+    '"',
+    "\t",
+]
+RULES = [
+    LineRule("max_word_length", 10, "long_word"),
+    LineRule("ends_with", [".", "!", '"', "。"], "no_end"),
+    LineRule("min_words", 2, "few_words"),
+    LineRule("without", ["lorem ipsum"], "lorem", "document"),
+    LineRule("without", ["javascript", "a|b"], "phrase"),
+    LineRule("without", ["{"], "bracket", "document"),
+]
+
+
+def expected(text: str, rules: list[LineRule]) -> tuple[str, dict[str, int], str]:
+    removed = {rule.reason: 0 for rule in rules if rule.drop == "line"}
+    dropped = ""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    for rule in rules:
+        left = []
+        for line in lines:
+            passed = {
+                "max_word_length": lambda line, most: all(len(word) <= most for word in line.split()),
+                "ends_with": lambda line, marks: line.endswith(tuple(marks)) and not line.endswith("..."),
+                "min_words": lambda line, least: len(line.split()) >= least,
+                "without": lambda line, phrases: not any(phrase in line.lower() for phrase in phrases),
+            }[rule.test](line, rule.value)
+            if passed or rule.drop == "document":
+                left.append(line)
+            else:
+                removed[rule.reason] += 1
+            if not passed and rule.drop == "document":
+                dropped = dropped or rule.reason
+        lines = left
+    return "\n".join(lines), removed, dropped
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=20).map("".join), max_size=5), st.permutations(RULES))
+def test_edit(texts, order):
+    rules = order[:4]
+    found = edit(pa.array(texts, pa.string()), rules)
+    for place, text in enumerate(texts):
+        left, removed, dropped = expected(text, rules)
+        assert found.texts[place].as_py() == left
+        assert {reason: int(counts[place]) for reason, counts in found.removed.items()} == removed
+        assert found.reasons[place] == dropped
+
+
+def test_citations_and_sentences():
+    texts = pa.array(["It was.[1] So it was [citation needed] then.\n\n  Next one  \n", "", "no end"])
+    found = edit(texts, [], citations=True)
+    assert found.texts.to_pylist() == ["It was. So it was  then.\nNext one", "", "no end"]
+    assert found.sentences.tolist() == [3, 0, 1]
+
+
+def test_wrong_rules_are_refused():
+    with pytest.raises(UsageError, match="max_word_length"):
+        LineRule("longest", 3, "x")
+    with pytest.raises(UsageError, match="drop"):
+        LineRule("min_words", 3, "x", "page")

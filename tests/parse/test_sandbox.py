@@ -1,0 +1,61 @@
+import os
+import textwrap
+import time
+from operator import mul
+
+import pytest
+
+from pipeline.parse.sandbox import Killed, Sandbox
+
+
+def test_one_worker_serves_all_calls():
+    with Sandbox(os.getpid, timeout_s=60, memory_mb=1024) as pid:
+        first = pid()
+        assert first != os.getpid()
+        assert [pid() for _ in range(20)] == [first] * 20
+
+
+def test_values_and_exceptions_come_back():
+    with Sandbox(textwrap.shorten, timeout_s=60, memory_mb=1024) as shorten:
+        assert shorten("four words are here", 14) == "four [...]"
+        with pytest.raises(ValueError, match="placeholder too large"):
+            shorten("four words are here", 1)
+        assert shorten("x", 14) == "x"
+
+
+def test_what_runs_too_long_is_killed_and_the_next_call_is_served():
+    with Sandbox(time.sleep, timeout_s=0.3, memory_mb=1024) as sleep:
+        for _ in range(2):
+            with pytest.raises(Killed) as caught:
+                sleep(3600)
+            assert (caught.value.limit, caught.value.threshold) == ("timeout", 0.3)
+        assert sleep(0) is None
+
+
+def test_what_wants_too_much_memory_fails_alone():
+    with Sandbox(mul, timeout_s=60, memory_mb=512) as times:
+        with pytest.raises(Killed) as caught:
+            times(b"x", 2 << 30)
+        assert caught.value.limit == "memory"
+        assert times(6, 7) == 42
+
+
+def test_a_crash_is_named():
+    with Sandbox(os._exit, timeout_s=60, memory_mb=1024) as leave:
+        with pytest.raises(Killed) as caught:
+            leave(3)
+        assert caught.value.limit == "crash"
+
+
+def test_no_worker_outlives_its_sandbox():
+    with Sandbox(os.getpid, timeout_s=60, memory_mb=1024) as pid:
+        worker = pid()
+    with pytest.raises(ProcessLookupError):
+        os.kill(worker, 0)
+
+
+def test_a_function_that_cannot_be_found_is_refused():
+    def inner() -> None: ...
+
+    with Sandbox(inner, timeout_s=60, memory_mb=1024) as call, pytest.raises((ImportError, AttributeError)):
+        call()

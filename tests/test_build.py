@@ -1,0 +1,293 @@
+"""One build of real pages, and what must hold of it: accounting, resume, faults, damage."""
+
+import bz2
+import gzip
+import json
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.build import Builder, StageFailed
+from pipeline.config import load
+from pipeline.errors import CorpusmillError
+from pipeline.report.funnel import funnel
+from pipeline.schema import DOCUMENTS, DROPPED, DUPLICATES
+from pipeline.shards.read import open_shards
+from pipeline.storage import Root
+from pipeline.verify import verify
+from tests.corpus import DATA, copy, corpusmill, digests, write_config
+
+ONE = {"wiki": ["enwiki-20141107-*"]}
+
+
+def rows(corpus, folder):
+    return sum(pq.read_metadata(path).num_rows for path in (corpus / folder).glob("*.parquet"))
+
+
+def test_every_record_is_accounted_for(built_corpus):
+    facts = funnel(Root(str(built_corpus)))
+    ingest, dedup, shards = (facts["stages"][s]["counts"] for s in ("ingest", "dedup", "shards"))
+    lost = sum(ingest["dropped"].values()) + sum(ingest["errors"].values())
+    assert ingest["read"] == ingest["kept"] + lost
+    assert rows(built_corpus, "documents") == rows(built_corpus, "signatures") == ingest["kept"] == dedup["read"]
+    assert rows(built_corpus, "dropped") == lost
+    assert rows(built_corpus, "duplicates") == sum(dedup["dropped"].values()) == ingest["kept"] - dedup["kept"]
+    documents = 0
+    for split in ("train", "validation"):
+        opened = open_shards(built_corpus / "shards", split, paranoid=True)
+        documents += opened.n_docs
+        assert opened.n_tokens > 0
+    assert documents == shards["kept"] == dedup["kept"]
+
+
+def test_parts_have_the_schemas_of_the_contract(built_corpus):
+    for folder, schema in (("documents", DOCUMENTS), ("dropped", DROPPED), ("duplicates", DUPLICATES)):
+        for path in (built_corpus / folder).glob("*.parquet"):
+            assert pq.read_schema(path).equals(schema), path
+    for path in (built_corpus / "signatures").glob("*.parquet"):
+        assert json.loads(pq.read_schema(path).metadata[b"minhash"])["bands"] == 14
+
+
+def test_every_drop_says_why_and_every_duplicate_names_a_kept_document(built_corpus):
+    dropped = pq.read_table(built_corpus / "dropped").to_pylist()
+    assert {"redirect", "namespace", "characters"} <= {row["reason"] for row in dropped}
+    for row in dropped:
+        if row["reason"] == "characters":
+            assert row["value"] < row["threshold"] == 200
+            assert len(row["text"]) == row["value"]
+    duplicates = pq.read_table(built_corpus / "duplicates").to_pylist()
+    copies = {row["id"] for row in duplicates}
+    kept = {row["id"] for row in pq.read_table(built_corpus / "documents", columns=["id"]).to_pylist()} - copies
+    assert duplicates
+    assert all(row["keeper"] in kept and row["reason"].startswith("duplicate_") for row in duplicates)
+
+
+def test_no_duplicate_and_no_dropped_document_reaches_the_shards(built_corpus):
+    copies = {row["id"] for row in pq.read_table(built_corpus / "duplicates").to_pylist()}
+    documents = {row["id"] for row in pq.read_table(built_corpus / "documents", columns=["id"]).to_pylist()}
+    found = [d.id for split in ("train", "validation") for d in open_shards(built_corpus / "shards", split).documents()]
+    assert len(found) == len(set(found))
+    assert set(found) == documents - copies
+
+
+def test_shards_are_even_and_decode_to_the_documents(built_corpus):
+    from tokenizer.encode import load as load_model
+
+    index = json.loads((built_corpus / "shards/index.json").read_text())
+    sizes = [shard["n_tokens"] for shard in index["splits"]["train"]["shards"]]
+    assert len(sizes) > 3
+    assert max(sizes) - min(sizes) < 0.5 * 100_000  # real articles of up to 40,000 tokens are not cut
+    model = load_model((built_corpus / "tokenizer/tokenizer.model").read_bytes())
+    texts = {row["id"]: row["text"] for row in pq.read_table(built_corpus / "documents").to_pylist()}
+    shards = open_shards(built_corpus / "shards", "validation")
+    for document in shards.documents():
+        tokens = shards.read(document.start, document.stop).tolist()
+        assert tokens[-1] == model.special_ids["eos"]
+        assert model.processor.decode(tokens[:-1]) == texts[document.id]
+        assert document.n_bytes == len(texts[document.id].encode())
+
+
+def test_models_are_trained_and_the_report_tells_it(built_corpus):
+    facts = funnel(Root(str(built_corpus)))
+    assert facts["runs"].keys() == {"lstm", "transformer"}
+    page = (built_corpus / "report.html").read_text()
+    card = (built_corpus / "README.md").read_text()
+    for text in (page, card):
+        assert "transformer" in text
+        assert f"{facts['stages']['ingest']['counts']['read']:,}" in text
+    assert card.startswith("---\n")
+
+
+def test_a_finished_build_does_nothing_and_needs_no_beam(built):
+    code = (
+        "import sys; from pipeline.build import Builder; from pipeline.config import load\n"
+        f"stages = Builder(load({str(built)!r})).build().stages\n"
+        "print(set(stages.values()), [m for m in ('apache_beam', 'torch') if m in sys.modules])"
+    )
+    import subprocess
+    import sys
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "{'up to date'} []", done.stderr
+
+
+def test_a_dry_run_tells_the_state_and_changes_nothing(tmp_path, built):
+    config = write_config(tmp_path, ONE)
+    fresh = corpusmill("build", config, "--dry-run")
+    assert "ingest      to do" in fresh.stdout
+    assert "shards      after ingest" in fresh.stdout
+    assert not (tmp_path / "corpus").exists()
+    plan = json.loads(corpusmill("build", built, "--dry-run", "--json").stdout)
+    assert {stage["state"] for stage in plan["stages"]} == {"up to date"}
+    assert plan["stages"][0]["units"] == plan["stages"][0]["units_committed"] > len(plan["files"])
+
+
+def test_a_changed_setting_reruns_what_depends_on_it_and_nothing_else(tmp_path):
+    config = write_config(tmp_path, {"wiki": ["enwiki-20141107-*"], "web": ["CC-MAIN-2024*"]})
+
+    def build(*overrides):
+        stages = Builder(load(str(config), list(overrides))).build("shards").stages
+        return [stage for stage, state in stages.items() if state == "built"]
+
+    assert build() == ["ingest", "dedup", "tokenizer", "shards"]
+    assert build() == []
+    before = digests(tmp_path / "corpus")
+    # a threshold that lets the same documents through: they are read again, and nothing behind them changes
+    assert build("clean.rules.0.min=201") == ["ingest"]
+    # one that drops some: everything behind them changes
+    assert build("clean.rules.0.min=1500") == ["ingest", "dedup", "tokenizer", "shards"]
+    assert build() == ["ingest", "dedup", "tokenizer", "shards"]
+    assert build("shards.seed=5") == ["shards"]
+    assert build("shards.seed=5", "tokenizer.vocab_size=900") == ["tokenizer", "shards"]
+    assert build("shards.seed=5", "tokenizer.vocab_size=900", "dedup.near=false") in (["dedup"], ["dedup", "tokenizer", "shards"])
+    build()
+    assert digests(tmp_path / "corpus") == before
+
+
+def test_a_source_that_leaves_the_configuration_leaves_the_corpus(tmp_path):
+    both = write_config(tmp_path, {"wiki": ["enwiki-20141107-*"], "web": ["CC-MAIN-2024*"]})
+    Builder(load(str(both))).build("dedup")
+    assert list((tmp_path / "corpus/documents").glob("web--*"))
+    Builder(load(str(write_config(tmp_path, ONE)))).build("dedup")
+    assert not list((tmp_path / "corpus/documents").glob("web--*"))
+    assert not list((tmp_path / "corpus/duplicates").glob("web--*"))
+    assert verify(Root(str(tmp_path / "corpus"))).damage == []
+
+
+@pytest.mark.parametrize("kind", ["cut.xml.bz2", "cut.warc.gz", "empty.xml.bz2", "html.warc.gz", "doctype.xml"])
+def test_a_malformed_file_fails_by_name_and_the_rest_is_built(tmp_path, kind):
+    bad = tmp_path / f"bad-{kind}"
+    wiki = (DATA / "zhwiki-20180517-pages-articles-excerpt.xml.bz2").read_bytes()
+    warc = (DATA / "CC-MAIN-2024-22-whirlwind.warc.gz").read_bytes()
+    bad.write_bytes(
+        {
+            "cut.xml.bz2": wiki[: len(wiki) // 2],
+            "cut.warc.gz": warc[:-300],
+            "empty.xml.bz2": b"",
+            "html.warc.gz": gzip.compress(b"<html>not an archive</html>" * 99),
+            "doctype.xml": b'<!DOCTYPE x [<!ENTITY a "b">]>' + bz2.decompress(wiki),
+        }[kind]
+    )
+    name = "web" if "warc" in kind else "wiki"
+    config = write_config(tmp_path, {name: [str(bad)], "wiki2": ["enwiki-20141107-*"]})
+    done = corpusmill("build", config, "--until", "shards")
+    assert done.returncode == 1
+    assert f"FAULT in {name}--bad-{kind}" in done.stdout
+    assert "built" in done.stdout
+    corpus = tmp_path / "corpus"
+    row = json.loads((corpus / f"ledger/ingest/{name}--bad-{kind}--0000000000000.json").read_text())
+    assert row["fault"]
+    assert f"bad-{kind}" in row["fault"]
+    found = verify(Root(str(corpus)))
+    assert found.damage == []
+    assert {unit.rsplit("--", 1)[0] for unit in found.faults} == {f"{name}--bad-{kind}"}
+    again = corpusmill("build", config, "--until", "shards")
+    assert again.returncode == 1
+    assert "up to date" in again.stdout
+
+
+def test_a_unit_that_fails_is_named_and_the_others_are_committed(tmp_path):
+    config = write_config(tmp_path, {"wiki": ["enwiki-20141107-*", "itwiki-*"]})
+    assert Builder(load(str(config))).plan()["stages"][0]["units"] == 4
+    blocked = tmp_path / "corpus/dropped/wiki--enwiki-20141107-pages-articles-excerpt.xml--0000000000000.parquet"
+    blocked.mkdir(parents=True)  # the part cannot take its name
+    (blocked / "x").touch()
+    with pytest.raises(StageFailed, match=r"1 of 4 units failed[^*]*enwiki-20141107[^*]*OSError|IsADirectoryError"):
+        Builder(load(str(config))).build("ingest")
+    assert len(list((tmp_path / "corpus/ledger/ingest").iterdir())) == 3
+    assert not (tmp_path / "corpus/ledger/ingest.json").exists()
+    shutil.rmtree(blocked)
+    assert Builder(load(str(config))).build("ingest").stages == {"ingest": "built"}
+
+
+def test_verify_passes_and_one_changed_byte_of_any_part_fails_it(tmp_path, built_corpus):
+    assert verify(Root(str(built_corpus))).sound
+    corpus = copy(built_corpus, tmp_path / "corpus")
+    folders = ("documents", "dropped", "signatures", "duplicates", "tokenizer", "shards", "runs/*/checkpoints")
+    parts = [sorted(p for p in corpus.glob(f"{folder}/**/*") if p.is_file()) for folder in folders]
+    assert all(parts)
+    for path in [files[len(files) // 2] for files in parts] + [corpus / "shards/index.json", corpus / "README.md"]:
+        good = path.read_bytes()
+        bad = bytearray(good)
+        bad[len(bad) // 2] ^= 1
+        path.write_bytes(bad)
+        found = verify(Root(str(corpus)))
+        assert [str(path) in trouble for trouble in found.damage] == [True], path
+        path.write_bytes(good)
+    assert verify(Root(str(corpus))).sound
+
+
+def test_verify_sees_missing_stray_and_edited(tmp_path, built_corpus):
+    corpus = copy(built_corpus, tmp_path / "corpus")
+    part = next((corpus / "documents").iterdir())
+    good = part.read_bytes()
+    part.unlink()
+    (corpus / "shards/train-00099-of-00099.arrow").write_bytes(b"stray")
+    row = next((corpus / "ledger/dedup").iterdir())
+    row.write_text(row.read_text().replace('"kept"', '"kept" '))  # same value, so this one is no damage
+    done = corpusmill("verify", corpus)
+    assert done.returncode == 1
+    assert f"{part}: missing" in done.stdout
+    assert "train-00099-of-00099.arrow: no ledger row" in done.stdout
+    part.write_bytes(good)
+    (corpus / "shards/train-00099-of-00099.arrow").unlink()
+    assert corpusmill("verify", corpus).returncode == 0
+    value = json.loads(row.read_text())
+    value["counts"]["read"] += 1
+    row.write_text(json.dumps(value))
+    assert "does not match its digest" in corpusmill("verify", corpus).stdout
+
+
+def test_repair_and_build_give_the_same_corpus_again(tmp_path):
+    config = write_config(tmp_path, ONE)
+    corpus = tmp_path / "corpus"
+    Builder(load(str(config))).build("shards")
+    before = digests(corpus)
+    for folder in ("documents", "shards"):
+        path = sorted((corpus / folder).iterdir())[0]
+        data = bytearray(path.read_bytes())
+        data[100] ^= 255
+        path.write_bytes(data)
+    assert len(verify(Root(str(corpus)), repair=True).damage) == 2
+    stages = Builder(load(str(config))).build("shards").stages
+    assert (stages["ingest"], stages["shards"]) == ("built", "built")
+    assert digests(corpus) == before
+    assert verify(Root(str(corpus))).damage == []
+
+
+def test_a_lost_shard_is_written_again(tmp_path):
+    config = write_config(tmp_path, ONE)
+    Builder(load(str(config))).build("shards")
+    before = digests(tmp_path / "corpus")
+    next((tmp_path / "corpus/shards").glob("train-*")).unlink()
+    assert Builder(load(str(config))).build("shards").stages["shards"] == "built"
+    assert digests(tmp_path / "corpus") == before
+
+
+def test_a_changed_input_file_is_read_again(tmp_path):
+    source = tmp_path / "copy.xml"
+    text = (DATA / "enwiki-20141107-pages-articles-excerpt.xml").read_text()
+    source.write_text(text)
+    config = write_config(tmp_path, {"wiki": [str(source)]})
+    Builder(load(str(config))).build("ingest")
+    source.write_text(text.replace("the", "teh"))
+    assert Builder(load(str(config))).build("ingest").stages == {"ingest": "built"}
+
+
+def test_nothing_kept_is_refused_with_the_cure(tmp_path):
+    config = write_config(tmp_path, ONE)
+    with pytest.raises(CorpusmillError, match=r"no document was kept[^*]*\[clean\]"):
+        Builder(load(str(config), ["clean.rules.0.min=1e9"])).build("shards")
+
+
+def test_a_run_of_a_changed_configuration_is_kept_aside(tmp_path, built):
+    config = built.parent / "again.toml"
+    config.write_text(built.read_text())
+    corpus = copy(built.parent / "corpus", tmp_path / "corpus")
+    done = corpusmill("build", config, "--corpus", corpus, "--set", "run.lstm.steps=7")
+    assert done.returncode == 0, done.stderr
+    assert "the earlier run is now" in done.stderr
+    assert len(list((corpus / "runs").glob("lstm.*"))) == 1
+    assert json.loads((corpus / "runs/lstm/result.json").read_text())["steps"] == 7
+    assert verify(Root(str(corpus))).sound

@@ -1,0 +1,105 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import config
+from pipeline.errors import UsageError
+from tests.corpus import write_config
+from tests.shared import ROOT
+
+
+def load_text(tmp_path, text, overrides=()):
+    path = tmp_path / "corpus.toml"
+    path.write_text(text)
+    return config.load(str(path), list(overrides))
+
+
+def test_the_sample_and_the_starting_point_are_valid(tmp_path):
+    assert config.load(str(ROOT / "examples/sample.toml")).run.keys() == {"lstm", "transformer"}
+    assert load_text(tmp_path, config.starting_point()).source[0].name == "simplewiki"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong", "right"),
+    [
+        ('[dedup.minhash]\nband = 3', "dedup.minhash.band", "bands"),
+        ('[shard]\ntokens = 3', "shard", "shards"),
+        ('[[source]]\nname = "a"\nformat = "warc"\npaths = ["x"]\nnamespace = [0]', "source.0.namespace", "namespaces"),
+        ('[[clean.rules]]\nstatistic = "words"\nmim = 3', "clean.rules.0.mim", "min"),
+        ('[run.a.optimizer]\nlearning_rte = 1', "run.a.optimizer.learning_rte", None),
+        ('[run.a]\nstep = 1', "run.a.step", "steps"),
+        ('[[clean.rules]]\nstatistic = "wrods"\nmin = 3', "wrods", "words"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_right_name(tmp_path, text, wrong, right):
+    with pytest.raises(UsageError) as caught:
+        load_text(tmp_path, text)
+    assert wrong in str(caught.value)
+    assert right is None or f"did you mean '{right}'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[shards]\nvalidation = 1.5",
+        'unit = "64 parsecs"',
+        'unit = "-1"',
+        '[[clean.rules]]\nstatistic = "words"',
+        'name = "a b"',
+        "not toml",
+        '[[source]]\nname = "a"\nformat = "warc"\npaths = []',
+        '[[source]]\nname = "a"\nformat = "warc"\npaths = ["x"]\n[[source]]\nname = "a"\nformat = "warc"\npaths = ["y"]',
+        '[run.a.model]\nkind = "lstm"\nheads = 4',
+    ],
+)
+def test_wrong_values_are_usage_errors(tmp_path, text):
+    with pytest.raises(UsageError):
+        load_text(tmp_path, text)
+
+
+def test_overrides_reach_tables_and_lists(tmp_path):
+    found = load_text(
+        tmp_path,
+        '[[clean.rules]]\nstatistic = "words"\nmin = 3\n[run.a]\nsteps = 3',
+        ["clean.rules.0.min=7", "run.a.steps=9", 'name="other"', "root=elsewhere", 'unit="2 MB"'],
+    )
+    assert (found.clean.rules[0].min, found.run["a"].steps, found.name, found.unit) == (7, 9, "other", 2_000_000)
+    assert found.root == str(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize("override", ["nothing", "clean.rules.4.min=1", "=3", "name.deeper=1"])
+def test_an_override_that_fits_nowhere_is_refused(tmp_path, override):
+    with pytest.raises(UsageError):
+        load_text(tmp_path, '[[clean.rules]]\nstatistic = "words"\nmin = 3\n', [override, *(["x=1"])])
+
+
+@given(st.integers(1, 10**6), st.sampled_from([("kB", 10**3), ("MB", 10**6), ("GiB", 2**30), ("B", 1)]))
+def test_sizes(n, unit):
+    name, scale = unit
+    assert config.parse_bytes(f"{n} {name}") == config.parse_bytes(f"{n}{name}") == n * scale
+    assert config.parse_bytes(n) == n
+
+
+def test_paths_start_at_the_file_and_urls_stay(tmp_path):
+    text = '[[source]]\nname = "a"\nformat = "warc"\npaths = ["x/*.gz", "/abs/y.gz", "s3://bucket/z.gz"]'
+    found = load_text(tmp_path, text)
+    assert found.source[0].paths == [str(tmp_path / "x/*.gz"), "/abs/y.gz", "s3://bucket/z.gz"]
+
+
+def test_every_key_of_the_schema_is_described():
+    schema = config.schema()
+    told = {"description", "$ref", "allOf", "default", "enum", "oneOf"}
+    missing = [
+        f"{name}.{key}"
+        for name, node in schema["$defs"].items()
+        for key, value in node.get("properties", {}).items()
+        if not told & value.keys()
+    ]
+    assert missing == []
+    json.dumps(schema)
+
+
+def test_small_configurations_of_these_tests_load(tmp_path):
+    assert [s.name for s in config.load(str(write_config(tmp_path, runs=True))).source] == ["wiki", "web"]

@@ -1,0 +1,93 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.errors import CorpusmillError
+from pipeline.storage import TEMPORARY, Root, expand, open_input
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    root = Root(str(tmp_path))
+    root.write("a/b.txt", b"first")
+    with pytest.raises(RuntimeError), root.writing("a/b.txt") as path:
+        with open(path, "wb") as file:
+            file.write(b"half")
+        assert root.read("a/b.txt") == b"first"
+        raise RuntimeError
+    assert root.read("a/b.txt") == b"first"
+    assert os.listdir(tmp_path / "a") == ["b.txt"]
+    assert root.sizes("a") == {"a/b.txt": 5}
+
+
+def test_a_full_disk_leaves_nothing_under_the_final_name(tmp_path):
+    root = Root(str(tmp_path))
+    code = (
+        "import resource, signal, sys; from pipeline.storage import Root\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "Root(sys.argv[1]).write('x/big', bytes(5000))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert "OSError" in done.stderr
+    assert root.sizes("x") == {}
+
+
+def test_sweep_removes_what_a_killed_process_left(tmp_path):
+    code = (
+        "import os, signal, sys; from pipeline.storage import Root\n"
+        "with Root(sys.argv[1]).writing('x/part') as path:\n"
+        "    open(path, 'wb').write(b'half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)])
+    assert done.returncode == -signal.SIGKILL
+    assert [name.startswith(TEMPORARY) for name in os.listdir(tmp_path / "x")] == [True]
+    root = Root(str(tmp_path))
+    assert root.sizes("x") == {}
+    assert root.sweep("x", "absent") == 1
+    assert os.listdir(tmp_path / "x") == []
+
+
+def test_a_second_holder_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
+    code = (
+        "import sys; from pipeline.storage import Root\n"
+        "with Root(sys.argv[1]).lock():\n    print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(CorpusmillError, match=str(holder.pid)), Root(str(tmp_path)).lock():
+        pass
+    holder.kill()
+    holder.communicate()
+    with Root(str(tmp_path)).lock():
+        pass
+
+
+def test_json_that_is_none_is_named(tmp_path):
+    root = Root(str(tmp_path))
+    assert root.read_json("absent.json") is None
+    root.write("bad.json", b"{")
+    with pytest.raises(CorpusmillError, match=r"bad\.json"):
+        root.read_json("bad.json")
+    root.write_json("good.json", {"b": 1, "a": [2]})
+    assert json.loads(root.read("good.json")) == {"a": [2], "b": 1}
+
+
+def test_expand_is_sorted_and_lists_files_only(tmp_path):
+    for name in ("b.gz", "a.gz", "c.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "d.gz").mkdir()
+    assert [os.path.basename(p) for p in expand(f"{tmp_path}/*.gz")] == ["a.gz", "b.gz"]
+    assert expand(f"{tmp_path}/nothing*") == []
+    with open_input(f"{tmp_path}/a.gz") as file:
+        assert file.read() == b"x"
+
+
+def test_an_unknown_protocol_names_the_package_to_install():
+    with pytest.raises(CorpusmillError, match="no storage driver"):
+        Root("nosuch://bucket/corpus")

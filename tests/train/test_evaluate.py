@@ -1,0 +1,85 @@
+"""Evaluation: the arithmetic of the units, the whole split, the right tokenizer."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from pipeline.errors import CorpusmillError
+from pipeline.shards.read import open_shards
+from tests.train.conftest import VOCABULARY, language, write_tokens
+from tests.train.test_loop import MODELS, config_of
+from train.evaluate import evaluate, evaluate_run, figures, unigram
+from train.loop import train
+from train.model import build
+
+
+def test_units():
+    found = figures(nats=100 * math.log(8), n_tokens=100, n_bytes=300)  # three bits a token, three bytes a token
+    assert found == {
+        "loss": pytest.approx(math.log(8)),
+        "perplexity": pytest.approx(8),
+        "bits_per_byte": pytest.approx(1),
+    }
+
+
+def test_unigram_counts_the_training_split_plus_one(tmp_path):
+    splits = {"train": [np.array([2, 2, 3]), np.array([2])], "validation": [np.array([2, 3, 4])]}
+    folder = write_tokens(tmp_path, splits, vocab_size=6)
+    found = unigram(open_shards(folder), open_shards(folder, "validation"))
+    nats = -math.log(4 / 10) - math.log(2 / 10) - math.log(1 / 10)
+    assert found["loss"] == pytest.approx(nats / 3)
+    assert found["bits_per_byte"] == pytest.approx(nats / math.log(2) / 12)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("batch", [1, 5])
+def test_every_token_of_the_split_is_scored_once(shards_dir, kind, batch):
+    config = config_of(kind)
+    torch.manual_seed(0)
+    model = build(config.model, VOCABULARY, context=16)
+    validation = open_shards(shards_dir, "validation")
+    found = evaluate(model, validation, batch, context=16)
+    assert model.training
+
+    model.eval()
+    tokens = torch.tensor([0, *validation.read(0, validation.n_tokens).tolist()])  # an eos, then the split
+    cuts = (
+        [row * validation.n_tokens // batch for row in range(batch + 1)]
+        if kind == "lstm"
+        else [*range(0, 700, 16), 700]
+    )
+    nats = 0.0
+    with torch.no_grad():
+        for start, stop in zip(cuts, cuts[1:], strict=False):
+            logits, _ = model(tokens[None, start:stop])
+            nats += F.cross_entropy(logits[0], tokens[start + 1 : stop + 1], reduction="sum").item()
+    assert found["loss"] == pytest.approx(nats / 700, rel=1e-5)
+    assert found["bits_per_byte"] == pytest.approx(nats / math.log(2) / validation.n_bytes, rel=1e-5)
+    assert (found["tokens"], found["bytes"]) == (700, validation.n_bytes)
+
+
+def test_recorded_run_is_evaluated_alike(tmp_path, shards_dir):
+    result = train(config_of("lstm"), shards_dir, str(tmp_path / "run"))
+    found = evaluate_run(str(tmp_path / "run"))
+    assert found["validation"] == result["validation"]
+    assert found["unigram"] == result["unigram"]
+    assert evaluate_run(str(tmp_path / "run"), shards_dir) == found
+
+
+@pytest.mark.parametrize(("vocabulary", "tokenizer"), [(VOCABULARY + 1, "ab" * 32), (VOCABULARY, "ba" * 32)])
+def test_shards_of_another_tokenizer_are_refused(tmp_path, shards_dir, vocabulary, tokenizer):
+    train(config_of("lstm", steps=1), shards_dir, str(tmp_path / "run"))
+    splits = {split: [language(300, 1)] for split in ("train", "validation")}
+    other = write_tokens(tmp_path / "other", splits, vocabulary, tokenizer)
+    with pytest.raises(CorpusmillError, match=f"another tokenizer than the model's: {vocabulary} pieces"):
+        evaluate_run(str(tmp_path / "run"), str(other))
+
+
+def test_run_without_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(CorpusmillError, match="no checkpoint here"):
+        evaluate_run(str(tmp_path))

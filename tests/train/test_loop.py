@@ -1,0 +1,334 @@
+"""Training: the same bits whatever happens on the way, and a clear refusal of what does not belong together."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import CorpusmillError, UsageError
+from pipeline.shards.read import open_shards
+from tests.shared import ROOT
+from tests.train.conftest import VOCABULARY, language, write_tokens
+from train import checkpoint
+from train.checkpoint import flatten, unflatten
+from train.config import TrainConfig
+from train.loop import Trainer, train
+
+MODELS = {
+    "lstm": {"kind": "lstm", "layers": 2, "d_model": 32, "dropout": 0.1},
+    "transformer": {"kind": "transformer", "layers": 2, "d_model": 32, "heads": 2, "dropout": 0.1},
+}
+
+
+def config_of(kind: str, **changes) -> TrainConfig:
+    values = {
+        "model": MODELS[kind],
+        "steps": 14,
+        "batch": 8,
+        "context": 16,
+        "device": "cpu",
+        "log_every": 1,
+        "save_every": 4,
+        "schedule": {"warmup": 3},
+        **changes,
+    }
+    return TrainConfig.model_validate(values)
+
+
+def checkpoint_digests(run_dir: Path) -> dict[str, str]:
+    saved = checkpoint.latest(run_dir)
+    return saved.files()
+
+
+CHILD = """
+import json, sys
+from train.config import TrainConfig
+from train.loop import train
+
+config, shards, run = TrainConfig.model_validate_json(sys.argv[1]), sys.argv[2], sys.argv[3]
+result = train(config, shards, run, progress=lambda row: print(row["step"], flush=True))
+print(json.dumps(result), flush=True)
+"""
+
+
+def run_until(config: TrainConfig, shards_dir: str, run_dir: Path, step: int, number: int) -> tuple[int, list[str]]:
+    """Train in a process of its own and send it a signal when it has reported ``step``."""
+    command = [sys.executable, "-c", CHILD, config.model_dump_json(), shards_dir, str(run_dir)]
+    lines = []
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            lines.append(line)
+            if line.strip() == str(step):
+                process.send_signal(number)
+    return process.returncode, lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", MODELS)
+def test_killed_twice_and_resumed_equals_uninterrupted(tmp_path, shards_dir, kind):
+    config = config_of(kind, steps=60)
+    whole = train(config, shards_dir, str(tmp_path / "whole"))
+    for step in (6, 17):
+        code, _ = run_until(config, shards_dir, tmp_path / "killed", step, signal.SIGKILL)
+        assert code == -signal.SIGKILL
+    assert 0 < checkpoint.latest(tmp_path / "killed").step < 60
+    resumed = train(config, shards_dir, str(tmp_path / "killed"))
+    assert checkpoint_digests(tmp_path / "killed") == checkpoint_digests(tmp_path / "whole")
+    for name in ("validation", "unigram", "tokens", "files", "parameters"):
+        assert resumed[name] == whole[name]
+    curves = [list(csv.DictReader(open(tmp_path / run / "metrics.csv"))) for run in ("whole", "killed")]
+    for row in (*curves[0], *curves[1]):
+        row.pop("seconds")
+    assert curves[0] == curves[1]
+
+
+def test_sigterm_saves_and_leaves_a_run_that_resumes(tmp_path, shards_dir):
+    config = config_of("lstm", steps=200, save_every=200)
+    code, lines = run_until(config, shards_dir, tmp_path / "stopped", 3, signal.SIGTERM)
+    result = json.loads(lines[-1])
+    assert code == 0
+    assert not result["finished"]
+    assert 3 <= result["step"] < 200
+    assert checkpoint.latest(tmp_path / "stopped").step == result["step"]
+    assert not (tmp_path / "stopped" / "result.json").exists()
+    assert train(config, shards_dir, str(tmp_path / "stopped"))["steps"] == 200
+    train(config, shards_dir, str(tmp_path / "whole"))
+    assert checkpoint_digests(tmp_path / "stopped") == checkpoint_digests(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_learns_and_reports(tmp_path, shards_dir, kind):
+    config = config_of(kind, steps=120, optimizer={"lr": 0.01}, eval_every=50)
+    rows = []
+    result = train(config, shards_dir, str(tmp_path), progress=rows.append)
+    assert result["validation"]["bits_per_byte"] < 0.75 * result["unigram"]["bits_per_byte"]
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 121))
+    assert [row["step"] for row in rows if "validation_loss" in row] == [50, 100]
+    for path, digest in result["files"].items():
+        assert hashlib.sha256((tmp_path / path).read_bytes()).hexdigest() == digest
+    assert len(result["files"]) == 4
+    assert list((tmp_path / "checkpoints").glob("step-*")) == [tmp_path / result["checkpoint"]]
+    assert list((tmp_path / "tensorboard").iterdir())
+    with open(tmp_path / "metrics.csv") as file:
+        curve = list(csv.DictReader(file))
+    assert float(curve[-1]["validation_loss"]) == result["validation"]["loss"]
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert train(config, shards_dir, str(tmp_path)) == result
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    before.pop(tmp_path / ".tmp-lock")
+    after.pop(tmp_path / ".tmp-lock")
+    assert before == after
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_accumulated_micro_batches_equal_the_whole_batch(shards_dir, kind):
+    shards = open_shards(shards_dir)
+    trained = []
+    for micro_batch in (8, 2):
+        model = {**MODELS[kind], "dropout": 0.0}
+        trainer = Trainer(config_of(kind, model=model, micro_batch=micro_batch, precision="fp32", batch=8), shards)
+        last = trainer.batches.steps_per_epoch - 1  # the batch with padding, and the first of the next epoch
+        losses = [trainer.take_step(trainer.batches.batch(step))["loss"] for step in (0, 1, last, last + 1)]
+        trained.append((losses, trainer.model.state_dict()))
+    assert trained[0][0] == pytest.approx(trained[1][0], rel=1e-4)
+    for name, tensor in trained[0][1].items():
+        torch.testing.assert_close(tensor, trained[1][1][name], rtol=1e-2, atol=2e-4)
+
+
+@pytest.fixture
+def finished(tmp_path, shards_dir) -> Path:
+    train(config_of("lstm"), shards_dir, str(tmp_path / "run"))
+    return tmp_path / "run"
+
+
+def test_run_of_another_configuration_is_refused(finished, shards_dir):
+    with pytest.raises(CorpusmillError, match="another configuration") as caught:
+        train(config_of("lstm", seed=1), shards_dir, str(finished))
+    assert "another name" in caught.value.mend
+
+
+def test_run_of_other_shards_is_refused(finished, tmp_path):
+    other = write_tokens(tmp_path / "o", {s: [language(900, 9)] for s in ("train", "validation")}, VOCABULARY)
+    with pytest.raises(CorpusmillError, match="other shards|another shards"):
+        train(config_of("lstm"), str(other), str(finished))
+
+
+def test_checkpoint_of_another_run_is_refused(finished, tmp_path, shards_dir):
+    shutil.copytree(finished / "checkpoints", tmp_path / "new" / "checkpoints")
+    with pytest.raises(CorpusmillError, match="another configuration"):
+        train(config_of("transformer"), shards_dir, str(tmp_path / "new"))
+
+
+def test_corrupt_shard_is_refused(tmp_path, shards_dir):
+    folder = shutil.copytree(shards_dir, tmp_path / "shards")
+    path = next(folder.glob("train-*"))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(CorpusmillError, match=rf"{path.name}: shard damaged"):
+        train(config_of("lstm"), str(folder), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("validation", [{}, {"validation": []}])
+def test_shards_without_validation_are_refused(tmp_path, validation):
+    folder = write_tokens(tmp_path / "s", {"train": [language(300, 1)], **validation}, VOCABULARY)
+    with pytest.raises(CorpusmillError, match="validation"):
+        train(config_of("lstm"), str(folder), str(tmp_path / "run"))
+
+
+def cut_weights(folder: Path) -> None:
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def flip_state(folder: Path) -> None:
+    path = folder / "state.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+
+
+def remove_description(folder: Path) -> None:
+    (folder / "checkpoint.json").unlink()
+
+
+def garble_latest(folder: Path) -> None:
+    (folder.parent / "latest").write_text("step-00000014")
+
+
+def swap_description(folder: Path) -> None:
+    path = folder / "checkpoint.json"
+    path.write_text(path.read_text().replace('"step": 14', '"step": 13'))
+
+
+@pytest.mark.parametrize("damage", [cut_weights, flip_state, remove_description, garble_latest, swap_description])
+def test_damaged_checkpoint_is_refused(finished, shards_dir, damage):
+    (finished / "result.json").unlink()
+    damage(finished / "checkpoints" / "step-00000014")
+    with pytest.raises(CorpusmillError, match="damaged checkpoint") as caught:
+        train(config_of("lstm"), shards_dir, str(finished))
+    assert "train again" in caught.value.mend
+
+
+def test_nothing_in_a_checkpoint_is_pickled(finished):
+    for path in (finished / "checkpoints").rglob("*"):
+        assert path.is_dir() or path.suffix in {".json", ".safetensors"} or path.name == "latest"
+
+
+def test_full_disk_leaves_the_checkpoint_before(finished):
+    before = checkpoint_digests(finished)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (20_000, hard)
+    )  # Python ignores SIGXFSZ: the write fails as on a full disk
+    try:
+        with pytest.raises(CorpusmillError, match="step 15 could not be written") as caught:
+            checkpoint.write(finished, 15, {"w": torch.zeros(100_000)}, {}, {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "make room" in caught.value.mend
+    assert checkpoint_digests(finished) == before
+    assert not list((finished / "checkpoints").glob(".tmp-*"))
+
+
+def test_leftovers_of_a_killed_save_do_not_matter(finished):
+    folder = finished / "checkpoints"
+    (folder / ".tmp-step-00000020").mkdir()
+    (folder / ".tmp-step-00000020" / "weights.safetensors").write_bytes(b"half")
+    shutil.copytree(folder / "step-00000014", folder / "step-00000020")  # renamed, but never became the latest
+    checkpoint.write(finished, 20, {"w": torch.ones(3)}, {"a": None}, {"config": {}})
+    saved = checkpoint.latest(finished)
+    assert saved.step == 20
+    assert saved.weights()["w"].tolist() == [1, 1, 1]
+    assert sorted(path.name for path in folder.iterdir()) == ["latest", "step-00000020"]
+
+
+def test_second_process_is_kept_out(tmp_path, shards_dir):
+    refused = []
+
+    def meanwhile(row):
+        with pytest.raises(CorpusmillError, match="another process") as caught:
+            train(config_of("lstm"), shards_dir, str(tmp_path))
+        refused.append(caught.value)
+
+    train(config_of("lstm", log_every=14), shards_dir, str(tmp_path), progress=meanwhile)
+    assert refused
+
+
+def test_divergence_stops_with_the_documents_named(tmp_path, shards_dir):
+    config = config_of("transformer", steps=100, optimizer={"lr": 1e30}, schedule={"warmup": 0})
+    with pytest.raises(CorpusmillError, match=r"diverged at step \d+") as caught:
+        train(config, shards_dir, str(tmp_path))
+    ids = {document.id.hex() for document in open_shards(shards_dir).documents()}
+    assert any(number in str(caught.value) for number in ids)
+    for tensor in checkpoint.latest(tmp_path).weights().values() if checkpoint.latest(tmp_path) else ():
+        assert torch.isfinite(tensor).all()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_absent_device_is_refused(tmp_path, shards_dir):
+    with pytest.raises(UsageError, match="no CUDA device"):
+        train(config_of("lstm", device="cuda"), shards_dir, str(tmp_path))
+
+
+def test_caller_keeps_its_random_numbers(tmp_path, shards_dir):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train(config_of("transformer", steps=2), shards_dir, str(tmp_path))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_curve_drops_rows_after_the_checkpoint(finished, shards_dir):
+    with open(finished / "metrics.csv", "a") as file:
+        file.write("15,1,2,3,4,5,,\n16,99")
+    os.unlink(finished / "result.json")
+    train(config_of("lstm"), shards_dir, str(finished))
+    with open(finished / "metrics.csv") as file:
+        steps = [row["step"] for row in csv.DictReader(file)]
+    assert steps == [*map(str, range(1, 15)), "14", "14"]
+
+
+leaves = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=5)
+nested = st.recursive(
+    leaves,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=4) | st.integers(0, 9), inner, max_size=3)
+    ),
+    max_leaves=12,
+)
+
+
+@given(nested)
+def test_structure_survives_json(value):
+    structure, tensors = flatten({"x": value, "t": [torch.ones(2), None]})
+    found = unflatten(json.loads(json.dumps(structure)), tensors)
+    assert found["x"] == value
+    assert found["t"][0].tolist() == [1, 1]
+
+
+@settings(max_examples=20)
+@given(st.lists(st.text("ab/", max_size=3), unique=True, max_size=4))
+def test_tensors_of_like_names_are_kept_apart(keys):
+    value = {key: {"/": torch.tensor(number)} for number, key in enumerate(keys)}
+    assert {key: int(part["/"]) for key, part in unflatten(*flatten(value)).items()} == {
+        key: number for number, key in enumerate(keys)
+    }

@@ -1,0 +1,117 @@
+"""Models: causal, equal whether read whole or in pieces, with the loss of the textbook."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from train.batches import IGNORE
+from train.config import RecurrentConfig, TransformerConfig
+from train.loss import linear_cross_entropy, score
+from train.model import build
+
+CONFIGS = {
+    "transformer": TransformerConfig(layers=2, d_model=32, heads=4),
+    "grouped": TransformerConfig(layers=2, d_model=32, heads=4, kv_heads=2, d_feedforward=48),
+    "lstm": RecurrentConfig(kind="lstm", layers=2, d_model=32),
+    "gru": RecurrentConfig(kind="gru", layers=1, d_model=32),
+}
+
+
+def model_of(name: str):
+    torch.manual_seed(1)
+    model = build(CONFIGS[name], 50, context=16).eval()
+    for parameter in model.parameters():  # from the small initial weights all logits would be nearly equal
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_future_tokens_do_not_change_earlier_logits(name):
+    model = model_of(name)
+    tokens = torch.randint(0, 50, (2, 12))
+    with torch.no_grad():
+        before, _ = model(tokens)
+        for position in range(1, 12):
+            changed = tokens.clone()
+            changed[:, position] = (changed[:, position] + 1) % 50
+            after, _ = model(changed)
+            assert torch.equal(before[:, :position], after[:, :position])
+            assert not torch.allclose(before[:, position], after[:, position])
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("cuts", [[5, 1, 1, 1], [1] * 8, [3, 5]])
+def test_reading_in_pieces_equals_reading_whole(name, cuts):
+    model = model_of(name)
+    tokens = torch.randint(0, 50, (2, 8))
+    with torch.no_grad():
+        whole, _ = model(tokens)
+        state, pieces = None, []
+        for piece in tokens.split(cuts, 1):
+            logits, state = model(piece, state)
+            pieces.append(logits)
+    torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=1e-4, atol=1e-4)
+
+
+def test_transformer_slides_beyond_its_context():
+    """In one layer, each token past the context sees exactly the context - 1 tokens before it, wherever they stand."""
+    torch.manual_seed(1)
+    model = build(TransformerConfig(layers=1, d_model=32, heads=4), 50, context=6).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    tokens = torch.randint(0, 50, (1, 15))
+    state = None
+    with torch.no_grad():
+        for position in range(15):
+            logits, state = model(tokens[:, position : position + 1], state)
+            window, _ = model(tokens[:, max(position - 5, 0) : position + 1])
+            torch.testing.assert_close(logits[:, -1], window[:, -1], rtol=1e-3, atol=1e-3)
+    assert state[0] == 15
+    assert state[1][0][0].shape[2] == 5
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_loss_is_the_cross_entropy_of_the_logits(name):
+    model = model_of(name)
+    tokens, targets = torch.randint(0, 50, (3, 8)), torch.randint(0, 50, (3, 8))
+    targets[1, 5:] = IGNORE
+    logits, _ = model(tokens)
+    expected = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum", ignore_index=IGNORE)
+    loss, _ = model(tokens, None, targets)
+    torch.testing.assert_close(loss, expected)
+    nats, right, _ = model.score(tokens, targets)
+    assert nats == pytest.approx(expected.item(), rel=1e-5)
+    assert right == int((logits.argmax(-1) == targets).sum())
+
+
+def test_gradients_of_the_fused_loss_are_those_of_autograd(monkeypatch):
+    monkeypatch.setattr("train.loss._LOGITS", {"cpu": 50 * 4})  # several chunks, the last one shorter
+    hidden, weight = torch.randn(3, 7, 16, requires_grad=True), torch.randn(50, 16, requires_grad=True)
+    targets = torch.randint(0, 50, (3, 7))
+    targets[0, 2:5] = IGNORE
+    expected = F.cross_entropy(
+        (hidden @ weight.T).flatten(0, 1), targets.flatten(), reduction="sum", ignore_index=IGNORE
+    )
+    wanted = torch.autograd.grad(expected * 3, [hidden, weight])
+    found = torch.autograd.grad(linear_cross_entropy(hidden, weight, targets) * 3, [hidden, weight])
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = linear_cross_entropy(hidden, weight, targets)
+    assert rough.dtype == torch.float32
+    assert rough.item() == pytest.approx(expected.item(), rel=0.02)
+    assert score(hidden, weight, targets)[0] == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_targets_of_padding_alone_cost_nothing():
+    hidden, weight = torch.randn(4, 16, requires_grad=True), torch.randn(50, 16, requires_grad=True)
+    loss = linear_cross_entropy(hidden, weight, torch.full((4,), IGNORE))
+    gradients = torch.autograd.grad(loss, [hidden, weight])
+    assert loss.item() == 0
+    assert all(not gradient.any() for gradient in gradients)
+
+
+def test_parameters_are_counted_once():
+    model = build(TransformerConfig(layers=2, d_model=32, heads=4, d_feedforward=64), 50, context=8)
+    assert model.n_parameters == 50 * 32 + 2 * (4 * 32 * 32 + 3 * 32 * 64 + 2 * 32) + 32
