@@ -43,7 +43,7 @@ heads = 2
 """
 
 
-def write_config(folder: Path, files: dict[str, list[str]] | None = None, *, runs: bool = False, extra: str = "") -> Path:
+def write_config(folder: Path, files: dict[str, list[str]] | None = None, *, runs: bool = False) -> Path:
     """A configuration over files of the bundled sample; its corpus lies in ``folder``/corpus."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = ['name = "test"', 'root = "corpus"', 'unit = "200 kB"']
@@ -64,7 +64,6 @@ def write_config(folder: Path, files: dict[str, list[str]] | None = None, *, run
         "[shards]",
         "tokens = 100_000",
         "validation = 0.1",
-        extra,
         _RUNS if runs else "",
     ]
     path = folder / "corpus.toml"

@@ -24,12 +24,12 @@ def test_the_sample_and_the_starting_point_are_valid(tmp_path):
 @pytest.mark.parametrize(
     ("text", "wrong", "right"),
     [
-        ('[dedup.minhash]\nband = 3', "dedup.minhash.band", "bands"),
-        ('[shard]\ntokens = 3', "shard", "shards"),
+        ("[dedup.minhash]\nband = 3", "dedup.minhash.band", "bands"),
+        ("[shard]\ntokens = 3", "shard", "shards"),
         ('[[source]]\nname = "a"\nformat = "warc"\npaths = ["x"]\nnamespace = [0]', "source.0.namespace", "namespaces"),
         ('[[clean.rules]]\nstatistic = "words"\nmim = 3', "clean.rules.0.mim", "min"),
-        ('[run.a.optimizer]\nlearning_rte = 1', "run.a.optimizer.learning_rte", None),
-        ('[run.a]\nstep = 1', "run.a.step", "steps"),
+        ("[run.a.optimizer]\nlearning_rte = 1", "run.a.optimizer.learning_rte", None),
+        ("[run.a]\nstep = 1", "run.a.step", "steps"),
         ('[[clean.rules]]\nstatistic = "wrods"\nmin = 3', "wrods", "words"),
     ],
 )
@@ -50,7 +50,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_right_name(tmp_path, text, w
         'name = "a b"',
         "not toml",
         '[[source]]\nname = "a"\nformat = "warc"\npaths = []',
-        '[[source]]\nname = "a"\nformat = "warc"\npaths = ["x"]\n[[source]]\nname = "a"\nformat = "warc"\npaths = ["y"]',
+        2 * '[[source]]\nname = "a"\nformat = "warc"\npaths = ["x"]\n',
         '[run.a.model]\nkind = "lstm"\nheads = 4',
     ],
 )

@@ -50,7 +50,10 @@ def test_network_only_in_sources():
     assert offenders(files, network) == []
 
 
-@pytest.mark.parametrize("folder", ["pipeline/parse", "pipeline/clean", "pipeline/dedup", "pipeline/shards", "tokenizer"])
+ROOMS = ["pipeline/parse", "pipeline/clean", "pipeline/dedup", "pipeline/shards", "tokenizer"]
+
+
+@pytest.mark.parametrize("folder", ROOMS)
 def test_the_rooms_know_nothing_of_stages_and_jobs(folder):
     house = ("pipeline.stages", "pipeline.jobs", "pipeline.build", "pipeline.cli", "pipeline.ledger", "pipeline.config")
     assert offenders(modules(folder), house) == []

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,11 +14,15 @@ from pipeline.storage import TEMPORARY, Root, expand, open_input
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     root = Root(str(tmp_path))
     root.write("a/b.txt", b"first")
-    with pytest.raises(RuntimeError), root.writing("a/b.txt") as path:
-        with open(path, "wb") as file:
-            file.write(b"half")
-        assert root.read("a/b.txt") == b"first"
-        raise RuntimeError
+
+    def fail_half_way():
+        with root.writing("a/b.txt") as path:
+            Path(path).write_bytes(b"half")
+            assert root.read("a/b.txt") == b"first"
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail_half_way()
     assert root.read("a/b.txt") == b"first"
     assert os.listdir(tmp_path / "a") == ["b.txt"]
     assert root.sizes("a") == {"a/b.txt": 5}

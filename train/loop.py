@@ -238,10 +238,10 @@ def _identify(config: TrainConfig, training: Shards, root: Root) -> dict[str, An
 
 
 def _check(identity: dict[str, Any], known: dict[str, Any], where: str) -> None:
-    for name, what in (("config_digest", "configuration"), ("fingerprint", "shards")):
+    for name, what in (("config_digest", "configuration"), ("fingerprint", "corpus")):
         if known.get(name) != identity[name]:
             raise CorpusmillError(
-                f"this belongs to a run with another {what}: {name} {known.get(name)}, here {identity[name]}",
+                f"this run has another {what}: {name} {known.get(name)}, asked for {identity[name]}",
                 file=where,
                 mend="give the run another name, or delete its directory to train anew",
             )

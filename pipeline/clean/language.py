@@ -49,7 +49,8 @@ def model_digest() -> str:
 
 
 @lru_cache(maxsize=1)
-def _model() -> Any:
+def load_model() -> Any:
+    """Return the model (fasttext-predict's object), loaded once."""
     import fasttext
 
     return fasttext.load_model(str(model_path()))
@@ -65,7 +66,7 @@ def identify(texts: pa.Array) -> tuple[pa.StringArray, pa.FloatArray]:
     judged = np.flatnonzero(pc.match_substring_regex(lines, r"\pL").to_numpy(zero_copy_only=False))
     labels = [UNDETERMINED] * len(lines)
     scores = np.zeros(len(lines), np.float32)
-    model = _model()
+    model = load_model()
     for place, line in zip(judged.tolist(), lines.take(pa.array(judged)).to_pylist(), strict=True):
         names, values = model.predict(line)
         if names:

@@ -6,7 +6,7 @@ A share is between 0 and 1. A share of nothing (an empty text) is 0.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -61,6 +61,35 @@ STOP_WORDS: dict[str, tuple[str, ...]] = {
 """Stop words by language: for English the eight of Gopher (Rae et al. 2021, arXiv 2112.11446, appendix A.1.1)."""
 
 
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "text": ("characters", "letter_share", "space_share", "curly_brackets"),
+    "words": (
+        "words",
+        "symbols",
+        "mean_word_length",
+        "alphabetic_word_share",
+        "hash_word_ratio",
+        "ellipsis_word_ratio",
+        "newline_word_ratio",
+        "sentences",
+    ),
+    "stop words": ("stop_words",),
+    "lines": ("lines", "bullet_line_share", "ellipsis_line_share", "terminal_line_share", "short_line_share"),
+    "repeated lines": (
+        "duplicate_line_share",
+        "duplicate_line_character_share",
+        "duplicate_line_text_share",
+        "duplicate_paragraph_share",
+        "duplicate_paragraph_character_share",
+    ),
+    "repeated n-grams": (
+        *(f"top_{n}gram_character_share" for n in repetition.TOP),
+        *(f"duplicate_{n}gram_character_share" for n in repetition.DUPLICATE),
+    ),
+}
+"""Statistics that are computed together: asking for one costs as much as asking for all of its family."""
+
+
 def check(name: str) -> str:
     """Return the name of a statistic; refuse an unknown one with the nearest known."""
     if name in DEFINITIONS:
@@ -79,9 +108,9 @@ def compute(texts: pa.Array, language: str | pa.Array = "en", names: Iterable[st
     wanted = list(DEFINITIONS) if names is None else [name for name in DEFINITIONS if name in {check(n) for n in names}]
     segments = Segments(texts)
     columns: dict[str, np.ndarray] = {}
-    for family, members in _FAMILIES.items():
+    for family, members in FAMILIES.items():
         if any(name in members for name in wanted):
-            columns.update(zip(members, family(segments, language), strict=True))
+            columns.update(zip(members, _MEASURES[family](segments, language), strict=True))
     return pa.table({name: np.asarray(columns[name], np.float64) for name in wanted})
 
 
@@ -208,29 +237,11 @@ def _ngram_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
     return [_ratio(values, total) for values in repetition.ngram_characters(segments.unit_hashes, lengths, edges)]
 
 
-_FAMILIES = {
-    _text_family: ("characters", "letter_share", "space_share", "curly_brackets"),
-    _word_family: (
-        "words",
-        "symbols",
-        "mean_word_length",
-        "alphabetic_word_share",
-        "hash_word_ratio",
-        "ellipsis_word_ratio",
-        "newline_word_ratio",
-        "sentences",
-    ),
-    _stop_word_family: ("stop_words",),
-    _line_family: ("lines", "bullet_line_share", "ellipsis_line_share", "terminal_line_share", "short_line_share"),
-    _duplicate_family: (
-        "duplicate_line_share",
-        "duplicate_line_character_share",
-        "duplicate_line_text_share",
-        "duplicate_paragraph_share",
-        "duplicate_paragraph_character_share",
-    ),
-    _ngram_family: (
-        *(f"top_{n}gram_character_share" for n in repetition.TOP),
-        *(f"duplicate_{n}gram_character_share" for n in repetition.DUPLICATE),
-    ),
+_MEASURES: dict[str, Callable[[Segments, Any], Iterable[np.ndarray]]] = {
+    "text": _text_family,
+    "words": _word_family,
+    "stop words": _stop_word_family,
+    "lines": _line_family,
+    "repeated lines": _duplicate_family,
+    "repeated n-grams": _ngram_family,
 }

@@ -32,7 +32,8 @@ _EXTRA = {
     "macintosh": "mac_roman",
     "x-x-big5": "big5hkscs",
 }
-_CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]")
+_CONTROL_BYTES = bytes(c for c in (*range(0x20), 0x7F) if c not in b"\t\n\f\r\x1b")  # ESC shifts in ISO-2022
 _WORD_BYTES = re.compile(rb"[\xc2-\xf4][\x80-\xbf]{1,3}")
 
 
@@ -107,12 +108,16 @@ def decode(data: bytes, declared: str | None = None) -> tuple[str, str, int]:
             break
     else:
         name = codec(declared or "") or _meta(data)
-        if data.isascii() and not name.startswith(("utf-16", "iso2022")):
-            return _clean(data.decode("ascii"), name or "utf-8", 0)
-        wide = name == "utf-8" or name.startswith("utf-16")
-        if not wide and len(_WORD_BYTES.findall(data)) >= 2 and _valid_utf8(data):
-            name = "utf-8"
-        name = name or _detect(data)
+    removed = 0
+    if not name.startswith("utf-16"):
+        kept = data.translate(None, _CONTROL_BYTES)
+        data, removed = kept, len(data) - len(kept)
+    if data.isascii() and not name.startswith(("utf-16", "iso2022")):
+        return data.decode("ascii"), name or "utf-8", removed
+    wide = name == "utf-8" or name.startswith("utf-16")
+    if not wide and _valid_utf8(data) and len(_WORD_BYTES.findall(data)) >= 2:
+        name = "utf-8"
+    name = name or _detect(data)
     text, repaired = _replaced(data, name)
     if repaired * 100 > len(data) // 10 or (repaired > 8 and name != "utf-8"):
         # Wrong beyond accident: what the bytes look like, if that fits better.
@@ -121,11 +126,6 @@ def decode(data: bytes, declared: str | None = None) -> tuple[str, str, int]:
             second, second_repaired = _replaced(data, other)
             if second_repaired * 4 < repaired:
                 text, name, repaired = second, other, second_repaired
-    return _clean(text, name, repaired)
-
-
-def _clean(text: str, name: str, repaired: int) -> tuple[str, str, int]:
-    if _CONTROLS.search(text):
+    if name.startswith("utf-16"):
         text, removed = _CONTROLS.subn("", text)
-        repaired += removed
-    return text, name, repaired
+    return text, name, repaired + removed

@@ -205,7 +205,7 @@ class Page:
     ``text[i]`` is the block's text (one line, or the lines of a ``pre``); ``link[i]`` its characters inside links;
     ``node[i]`` the element it stands in; ``tag[i]`` that element's code in `TAGS`; ``row[i]`` the table row's element or
     -1. Elements: ``parent`` (-1 for the root), ``bits`` (zones of the element and all around it), ``own`` (zones of the
-    element alone), ``sign`` (names of the element and the two around it; equal for elements of one kind).
+    element alone), ``sign`` (a number for the tag and zones of the element and of the one around it: equal for elements of one kind).
     """
 
     text: list[str] = field(default_factory=list)
@@ -217,7 +217,7 @@ class Page:
     parent: list[int] = field(default_factory=lambda: [-1])
     bits: list[int] = field(default_factory=lambda: [0])
     own: list[int] = field(default_factory=lambda: [0])
-    sign: list[tuple] = field(default_factory=lambda: [("", "", "", "")])
+    sign: list[int] = field(default_factory=lambda: [0])
     title: str = ""
     declared: str = ""  # the article's body as the page's own metadata (JSON-LD) has it
 
@@ -237,8 +237,17 @@ def _name_zones(names: str) -> int:
 
 def zones(attributes: str) -> int:
     """The zone bits that an element's class, id, role and itemprop speak of."""
-    names = " ".join(_NAMES.findall(attributes)) if "=" in attributes else ""
-    bits = _name_zones(names) if len(names) < 400 else 0
+    bits = 0
+    if "=" in attributes:
+        start = attributes.find('class="') + 7
+        plain = start > 6
+        names = attributes[start : attributes.find('"', start)] if plain else ""
+        start = attributes.find('id="') + 4
+        if start > 3:
+            names += " " + attributes[start : attributes.find('"', start)]
+        if not plain or "role=" in attributes or "itemprop=" in attributes:
+            names = " ".join(_NAMES.findall(attributes))
+        bits = _name_zones(names) if len(names) < 400 else 0
     if (
         " hidden" in attributes
         or 'aria-hidden="true"' in attributes
@@ -316,6 +325,8 @@ def blocks(html: str) -> Page:
     stack: list[tuple[str, int]] = [("", 0)]  # open elements: tag, node
     pieces: list[str] = []
     kinds = _KINDS.copy()
+    seen: dict[str, int] = {}
+    sorts: dict[tuple[str, int], int] = {}
     linked = 0  # characters inside links in the present block
     n_links = 0
     in_link = False
@@ -378,13 +389,16 @@ def blocks(html: str) -> Page:
                     around = stack[-1][1]
                     mine = _TAG_BITS.get(name, 0)
                     if attributes and name != "body" and name != "html":
-                        mine |= zones(attributes)
+                        zone = seen.get(attributes)
+                        if zone is None:
+                            zone = seen[attributes] = zones(attributes)
+                        mine |= zone
                     node = len(parents)
                     parents.append(around)
                     bits.append(bits[around] | mine)
                     own.append(mine)
-                    above = signs[around]
-                    signs.append((name, mine, above[0], above[1]))
+                    sort = sorts.setdefault((name, mine), len(sorts) + 1)
+                    signs.append(sort << 20 | signs[around] >> 20)
                     if name == "tr":
                         row = node
                     elif name == "table":
@@ -420,8 +434,11 @@ def blocks(html: str) -> Page:
             elif pieces:  # a rule
                 flush()
         if text:
-            if breaks and not text.isspace():
-                breaks = 0
+            if text.isspace():
+                if pieces:
+                    pieces.append(text)
+                continue
+            breaks = 0
             pieces.append(text)
             if in_link:
                 linked += len(text)

@@ -19,7 +19,7 @@ _SENTENCE = frozenset('.!?…。！？"”»')
 
 # Words of short blocks that are rarely text: one bit a group.
 _MARKS = {
-    "legal": "copyright © (c) rights reserved terms conditions disclaimer llc ltd inc. trademark 版权所有 copyright©",
+    "legal": "copyright © rights reserved terms conditions disclaimer llc ltd inc trademark 版权所有 copyright©",
     "share": "share tweet facebook twitter whatsapp pinterest linkedin email print instagram youtube telegram reddit rss "
     "分享 поделиться udostępnij κοινοποίηση",
     "join": "subscribe newsletter sign signup login log register account join download app unsubscribe inbox 登录 注册 "
@@ -48,20 +48,17 @@ for _k, _words in enumerate(_MARKS.values()):
         _MARK[_word] = _MARK.get(_word, 0) | 1 << _k
 _N_MARKS = len(_MARKS) - 1
 _FUNCTION = frozenset(_MARKS["function"].split())
-_STRIP = "()[]{}.,;:!?\"'“”‘’|•·«»-–—>"
+_KNOWN = frozenset(_MARK)
+_PUNCTUATION = dict.fromkeys(map(ord, "()[]{}.,;:!?\"'“”‘’|•·«»–—>"), " ")
 
+_DIGIT = re.compile("[0-9]")
 _NOT_WORD = re.compile(r"\W+")
-_PARAGRAPH = frozenset((1, 10, 9))
+_PARAGRAPH = frozenset((1, 3, 9, 10, 11))  # tags whose text speaks for the element around them
+_AROUND_BITS = 1 << np.arange(N_BITS)
+_NEAR_BITS = 1 << np.arange(N_ZONES)
+_MARK_BITS = 1 << np.arange(_N_MARKS)
+_TAG_CODES = np.arange(1, len(TAGS))
 LONG = 100  # characters outside links from which a block counts as running text
-
-
-def _shift(column: np.ndarray, by: int) -> np.ndarray:
-    out = np.zeros_like(column)
-    if by > 0:
-        out[by:] = column[:-by]
-    else:
-        out[:by] = column[-by:]
-    return out
 
 
 def features(page: Page) -> np.ndarray:
@@ -80,21 +77,17 @@ def features(page: Page) -> np.ndarray:
         if wide:
             commas += text.count("，") + text.count("、")
             stops += text.count("。")
-        function = 0
+        function = words // 3
         mark = 0
         known = 0
         if size < 300:
             lower = text.lower()
             if size < 160:
-                for word in lower.split():
-                    mark |= _MARK.get(word, 0) or _MARK.get(word.strip(_STRIP), 0)
+                function = 0
+                for word in _KNOWN.intersection(lower.translate(_PUNCTUATION).split()):
+                    mark |= _MARK[word]
                     function += word in _FUNCTION
-                if size > 8 and lower in title:
-                    known = 1
-            else:
-                function = words // 3
-        else:
-            function = words // 3
+                known = size > 8 and lower in title
         marks[i] = mark
         last = text[-1]
         plain.append(
@@ -111,7 +104,7 @@ def features(page: Page) -> np.ndarray:
                 text[0].isdigit(),
                 known,
                 wide > 0,
-                sum(map(text.count, "0123456789")) / size if size < 60 else 0.0,
+                len(_DIGIT.findall(text)) / size if size < 60 else 0.0,
                 text.isupper(),
                 text.count("|") + text.count("»") + text.count("·") > 0,
             )
@@ -122,55 +115,51 @@ def features(page: Page) -> np.ndarray:
     density = link / np.maximum(size, 1)
     free = size - link
     tag = np.array(tags)
-    heading = np.isin(tag, (5, 6, 7, 8))
+    heading = (tag >= 5) & (tag <= 8)
     long = (free >= LONG) & (density < 0.4)
     weight = np.where(long, free, 0).astype(np.float32)
 
     # Elements: what each holds, summed upwards (a parent always has a smaller number than its children).
-    m = len(page.parent)
     parent = page.parent
-    held = np.zeros((m, 4), np.float64)
+    m = len(parent)
     node = np.array(nodes)
-    np.add.at(held, node, np.stack([size, link, weight, np.ones(n)], 1))
+    held = np.stack([np.bincount(node, column, m) for column in (size, link, weight, np.ones(n))])
     points = [0.0] * m
-    direct = [0.0] * m
-    scores = np.where(density < 0.5, np.where(free >= 25, 1 + block[:, 2] + np.minimum(free / 100, 3), 0), 0).tolist()
+    scores = np.where((density < 0.5) & (free >= 25), 1 + block[:, 2] + np.minimum(free / 100, 3), 0).tolist()
     for i, score in enumerate(scores):
         if score:
             holder = nodes[i]
-            direct[holder] += weight[i]
-            if tags[i] in _PARAGRAPH or tags[i] in (3, 11):
-                holder = parent[holder] if parent[holder] >= 0 else holder
+            if tags[i] in _PARAGRAPH and parent[holder] >= 0:
+                holder = parent[holder]
             points[holder] += score
             if parent[holder] >= 0:
                 points[parent[holder]] += score / 2
-    rows = held.tolist()
+    text_sum, link_sum, weight_sum, count_sum = held.tolist()
     for child in range(m - 1, 0, -1):
-        above = rows[parent[child]]
-        row = rows[child]
-        above[0] += row[0]
-        above[1] += row[1]
-        above[2] += row[2]
-        above[3] += row[3]
-    best = max(
-        range(m),
-        key=lambda k: (
-            points[k] * (1 - rows[k][1] / max(rows[k][0], 1)) * (1.25 if page.own[k] >> N_ZONES - 1 & 1 else 1)
-        ),
-    )
+        above = parent[child]
+        if count_sum[child]:
+            text_sum[above] += text_sum[child]
+            link_sum[above] += link_sum[child]
+            weight_sum[above] += weight_sum[child]
+            count_sum[above] += count_sum[child]
+    held = np.array([text_sum, link_sum, weight_sum, count_sum], np.float32)
+    named = (np.array(page.own) >> (N_ZONES - 1)) & 1
+    best = int(np.argmax(np.array(points) * (1 - held[1] / np.maximum(held[0], 1)) * (1 + 0.25 * named)))
     inside = [False] * m
     depth = [0] * m
+    inside[best] = True
     for child in range(1, m):
-        above_node = parent[child]
-        inside[child] = inside[above_node] or child == best
-        depth[child] = depth[above_node] + 1
-    if best == 0:
-        inside = [True] * m
-    held = np.array(rows, np.float32)
+        above = parent[child]
+        depth[child] = depth[above] + 1
+        if inside[above]:
+            inside[child] = True
     parents = np.array(parent)
     parents[0] = 0
-    up1, up2, up3 = parents[node], parents[parents[node]], parents[parents[parents[node]]]
-    total = np.maximum(held[0], 1)
+    up1 = parents[node]
+    up2 = parents[up1]
+    up3 = parents[up2]
+    total = np.maximum(held[:, 0], 1)
+    direct = np.bincount(node, weight, m)
     columns = [
         np.log1p(size),
         np.log1p(free),
@@ -184,11 +173,12 @@ def features(page: Page) -> np.ndarray:
         long,
     ]
     for around in (node, up1, up2, up3):
+        of_text, of_link, of_weight, of_count = held[:, around]
         columns += [
-            held[around, 1] / np.maximum(held[around, 0], 1),
-            held[around, 2] / total[2],
-            np.log1p(held[around, 2]),
-            np.log1p(held[around, 3]),
+            of_link / np.maximum(of_text, 1),
+            of_weight / total[2],
+            np.log1p(of_weight),
+            np.log1p(of_count),
         ]
     best_in = np.array(inside, np.float32)[node]
     columns += [
@@ -196,17 +186,16 @@ def features(page: Page) -> np.ndarray:
         node == best,
         up1 == best,
         up2 == best,
-        np.full(n, held[best, 2] / total[2]),
+        np.full(n, held[2, best] / total[2]),
         np.array(depth, np.float32)[node] / 16,
-        np.array([direct[k] for k in nodes], np.float32) / total[2],
-        np.array([direct[parent[k]] if parent[k] >= 0 else 0 for k in nodes], np.float32) / total[2],
+        direct[node] / total[2],
+        direct[up1] / total[2],
     ]
 
     # Blocks of one kind: the same tag in elements of the same names.
-    kinds: dict[tuple, int] = {}
-    kind = np.array([kinds.setdefault((page.sign[k], tags[i]), len(kinds)) for i, k in enumerate(nodes)])
-    per_kind = np.zeros((len(kinds), 4), np.float32)
-    np.add.at(per_kind, kind, np.stack([size, link, weight, np.ones(n, np.float32)], 1))
+    sign = np.array(page.sign)
+    kind = np.unique(sign[node] * 16 + tag, return_inverse=True)[1]
+    per_kind = np.stack([np.bincount(kind, column) for column in (size, link, weight, np.ones(n))], 1)
     columns += [
         np.log1p(per_kind[kind, 0]),
         per_kind[kind, 1] / np.maximum(per_kind[kind, 0], 1),
@@ -216,14 +205,10 @@ def features(page: Page) -> np.ndarray:
     ]
 
     # Paragraphs of one text share an element; the texts of cards and teasers each have their own.
-    in_holder: dict[tuple[int, int], int] = {}
-    for k, holder in zip(kind.tolist(), up1.tolist(), strict=True):
-        in_holder[k, holder] = in_holder.get((k, holder), 0) + 1
-    together = np.array([in_holder[pair] for pair in zip(kind.tolist(), up1.tolist(), strict=True)], np.float32)
-    alike: dict[tuple, int] = {}
-    for sign in page.sign:
-        alike[sign] = alike.get(sign, 0) + 1
-    repeats = np.log1p(np.array([alike[sign] for sign in page.sign], np.float32))
+    _, pair, pairs = np.unique(kind * m + up1, return_inverse=True, return_counts=True)
+    together = pairs[pair]
+    _, same, alike = np.unique(sign, return_inverse=True, return_counts=True)
+    repeats = np.log1p(alike[same])
     columns += [
         together / per_kind[kind, 3],
         np.log1p(together),
@@ -246,9 +231,9 @@ def features(page: Page) -> np.ndarray:
     declared = _NOT_WORD.sub("", page.declared)
     told = np.zeros(n, np.float32)
     if len(declared) > 100:
-        told += [len(key) > 3 and key in declared for key in (_NOT_WORD.sub("", text)[:60] for text in texts)]
-    share = float((told * size).sum()) / max(len(declared), 1)
-    columns += [told, np.full(n, min(share, 1.0)), (1 - told) * (share > 0.7), told * (size > 40)]
+        told[:] = [len(key) > 3 and key in declared for key in (_NOT_WORD.sub("", text[:90])[:60] for text in texts)]
+    covered = float((told * size).sum()) / max(len(declared), 1)
+    columns += [told, np.full(n, min(covered, 1.0)), (1 - told) * (covered > 0.7), told * (size > 40)]
 
     # Place on the page.
     order = np.arange(n, dtype=np.float32)
@@ -278,24 +263,34 @@ def features(page: Page) -> np.ndarray:
         np.clip((order - titled_at) / 20, -1, 1) if titled_at >= 0 else np.zeros(n),
         order == titled_at,
     ]
-    own = np.array([page.own[k] for k in nodes])
-    around_bits = np.array([page.bits[k] for k in nodes])
-    near = own | np.array([page.own[k] for k in up1]) | np.array([page.own[k] for k in up2])
-    bit = 1 << np.arange(N_BITS)
-    columns += [*((around_bits[:, None] & bit) > 0).T, *((near[:, None] & bit[:N_ZONES]) > 0).T]
-    mark_bits = np.array(marks)[:, None] & (1 << np.arange(_N_MARKS))
-    columns += list((mark_bits > 0).T)
-    columns += [tag == k for k in range(1, len(TAGS))]
+    own = np.array(page.own)
+    near = own[node] | own[up1] | own[up2]
+    around_bits = np.array(page.bits)[node]
+    marked = (np.array(marks)[:, None] & _MARK_BITS) > 0
+    tables = [
+        np.stack(columns, 1),
+        (around_bits[:, None] & _AROUND_BITS) > 0,
+        (near[:, None] & _NEAR_BITS) > 0,
+        marked,
+        tag[:, None] == _TAG_CODES,
+    ]
 
     # Neighbours.
-    context = [np.log1p(free), density, block[:, 5], heading, best_in, block[:, 4], (mark_bits > 0).any(1), kind]
-    for by in (1, 2, 3):
-        for sign in (by, -by):
-            columns += [_shift(np.asarray(c, np.float32), sign) for c in context[:7]]
-            columns.append(_shift(kind + 1, sign) == kind + 1)
+    context = np.stack([np.log1p(free), density, block[:, 5], heading, best_in, block[:, 4], marked.any(1)], 1)
+    padded = np.zeros((n + 6, 8), np.float32)
+    padded[3:-3, :7] = context
+    padded[3:-3, 7] = kind + 1
+    for by in (1, -1, 2, -2, 3, -3):
+        beside = padded[3 - by : 3 - by + n]
+        tables += [beside[:, :7], beside[:, 7:] == kind[:, None] + 1]
+    running = np.zeros((n + 1, 4))
+    np.cumsum(np.stack([context[:, 0], density, long, heading], 1), 0, out=running[1:])
+    place_in = np.arange(n)
     for width in (4, 10):
-        columns += [_window(np.asarray(c, np.float32), width) for c in (np.log1p(free), density, long, heading)]
-    return np.stack(columns, 1).astype(np.float32)
+        low = np.maximum(place_in - width, 0)
+        high = np.minimum(place_in + width + 1, n)
+        tables.append((running[high] - running[low]) / (high - low)[:, None])
+    return np.concatenate(tables, 1, dtype=np.float32)
 
 
 def _distance(where: np.ndarray, order: np.ndarray, side: int) -> np.ndarray:
@@ -305,11 +300,3 @@ def _distance(where: np.ndarray, order: np.ndarray, side: int) -> np.ndarray:
     last = np.maximum.accumulate(np.where(where, order, -1e9))
     return np.minimum(order - last, 200)
 
-
-def _window(column: np.ndarray, width: int) -> np.ndarray:
-    """Mean over the block and ``width`` blocks on each side."""
-    sums = np.concatenate([[0.0], np.cumsum(column, dtype=np.float64)])
-    n = len(column)
-    low = np.maximum(np.arange(n) - width, 0)
-    high = np.minimum(np.arange(n) + width + 1, n)
-    return ((sums[high] - sums[low]) / (high - low)).astype(np.float32)

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import cache
 from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 from xml.parsers import expat
@@ -36,6 +37,7 @@ _READ = (
     1 << 16
 )  # compressed bytes a step, counted from the start of a stream: `length` is a multiple of it or a stream's end
 _INFLATED = 1 << 20  # most bytes one step of a decompressor may give: a bomb must not fit in memory
+_MAX_FIELD = 4096  # characters of a title, a number or a time
 _MAX_TOKEN = 16 << 20  # bytes of XML without a token's end, or before the first page
 _BZ2_START = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")  # a stream's header and its first block or its footer
 _MARK = re.compile(rb"</?page>")
@@ -313,7 +315,7 @@ class _PageParser:
         self._has_ns = False
         parser = self._parser = expat.ParserCreate()
         parser.buffer_text = True
-        parser.buffer_size = 1 << 20
+        parser.buffer_size = 1 << 16
         parser.StartElementHandler, parser.EndElementHandler = self._opened, self._closed
         parser.CharacterDataHandler = self._texts
         self.feed(first.data)
@@ -332,6 +334,7 @@ class _PageParser:
 
     def finish(self, site: SiteInfo, last: _Piece) -> Page:
         """The page; where there is no mark, with the namespace that its title and the redirect that its text says."""
+        del self._parser  # it holds this object by its handlers: without this, pages would wait for the collector
         page = self.page
         if not self._has_ns:
             page.ns = site.namespace_of(page.title)
@@ -371,7 +374,7 @@ class _PageParser:
                 if self._chars > self.max_chars:
                     self._keep.clear()
                     return
-            elif len(self._keep) > 16:
+            elif sum(map(len, self._keep)) > _MAX_FIELD:
                 return
             self._keep.append(data)
 
@@ -503,7 +506,7 @@ def read_pages(
                 gap.feed(piece)
         if page:
             raise InputError("the file ends inside a page", file=path, offset=page.first.stream, mend=_REFETCH)
-        if gap and gap.junk and last:
+        if gap and last and gap.junk and not _FOOTER.startswith(gap.head) and not _OPEN.startswith(gap.head):
             yield gap.finish(site, last)
         if gap and not gap.closed:
             offset = last.read if last else 0
@@ -691,31 +694,31 @@ def parse(path: str, start: int = 0, stop: int | None = None, options: Options |
     """
     options = options or Options()
     wikitext.render("", options=options.rendering)  # a wrong template rule is refused before the first page
-    with Sandbox(_render, timeout_s=options.timeout_s, memory_mb=options.memory_mb) as sandbox:
-        for page in read_pages(path, start, stop, max_chars=options.max_chars):
-            parsed = Parsed(
-                identity=f"{page.site.db}:{page.id}:{page.revision}",
-                text=page.text,
-                url=page.url,
-                title=page.title,
-                timestamp=page.timestamp,
-                offset=page.offset,
-                length=page.length,
-                record=page.record,
-            )
-            if page.error:
-                parsed.identity = f"{page.site.db}:{re.split(r'[/]', path)[-1]}:{page.offset}:{page.record}"
-            _judge(parsed, page, options)
-            if not parsed.reason:
-                try:
-                    parsed.text = sandbox(page.text, page.site, options.rendering, page.title)
-                    if not parsed.text:
-                        parsed.text, parsed.reason = page.text, "empty"
-                except Killed as killed:
-                    parsed.reason, parsed.threshold = f"parse_{killed.limit}", killed.threshold
-                except Exception:  # noqa: BLE001 (a fault of ours in one page: it is counted, and the next is read)
-                    parsed.reason = "error:render"
-            yield parsed
+    sandbox = _sandbox(options.timeout_s, options.memory_mb)
+    for page in read_pages(path, start, stop, max_chars=options.max_chars):
+        parsed = Parsed(
+            identity=f"{page.site.db}:{page.id}:{page.revision}",
+            text=page.text,
+            url=page.url,
+            title=page.title,
+            timestamp=page.timestamp,
+            offset=page.offset,
+            length=page.length,
+            record=page.record,
+        )
+        if page.error:
+            parsed.identity = f"{page.site.db}:{re.split(r'[/]', path)[-1]}:{page.offset}:{page.record}"
+        _judge(parsed, page, options)
+        if not parsed.reason:
+            try:
+                parsed.text = sandbox(page.text, page.site, options.rendering, page.title)
+                if not parsed.text:
+                    parsed.text, parsed.reason = page.text, "empty"
+            except Killed as killed:
+                parsed.reason, parsed.threshold = f"parse_{killed.limit}", killed.threshold
+            except Exception:  # noqa: BLE001 (a fault of ours in one page: it is counted, and the next is read)
+                parsed.reason = "error:render"
+        yield parsed
 
 
 def _judge(parsed: Parsed, page: Page, options: Options) -> None:
@@ -736,5 +739,7 @@ def _judge(parsed: Parsed, page: Page, options: Options) -> None:
         parsed.reason = "empty"
 
 
-def _render(text: str, site: SiteInfo, options: wikitext.Options, title: str) -> str:
-    return wikitext.render(text, site, options, title)
+@cache
+def _sandbox(timeout_s: float, memory_mb: int) -> Sandbox:
+    """One worker for all files that this process reads."""
+    return Sandbox(wikitext.render, timeout_s=timeout_s, memory_mb=memory_mb)

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from multiprocessing.connection import Connection
@@ -48,10 +49,17 @@ class Sandbox:
         self.function, self.timeout_s, self.memory_mb = function, timeout_s, memory_mb
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
+        self._owner = 0  # the process that started the worker: a fork of it must not talk on its pipe
+        self._busy = threading.Lock()
 
     def __call__(self, *args: Any) -> Any:
-        """Call the function; the worker starts with the first call."""
-        if self._process is None or self._pipe is None:
+        """Call the function; the worker starts with the first call. Threads take turns."""
+        with self._busy:
+            return self._call(args)
+
+    def _call(self, args: tuple) -> Any:
+        if self._owner != os.getpid():
+            self._process = self._pipe = None
             self._start()
         assert self._process is not None
         assert self._pipe is not None
@@ -75,6 +83,7 @@ class Sandbox:
         return value
 
     def _start(self) -> None:
+        self._owner = os.getpid()
         self._pipe, theirs = multiprocessing.Pipe()
         name = f"{self.function.__module__}:{self.function.__qualname__}"
         self._process = subprocess.Popen(
@@ -99,12 +108,13 @@ class Sandbox:
 
     def close(self) -> None:
         """End the worker, whatever it is doing."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-        if self._pipe is not None:
-            self._pipe.close()
-        self._process = self._pipe = None
+        if self._owner == os.getpid():
+            if self._process is not None:
+                self._process.kill()
+                self._process.wait()
+            if self._pipe is not None:
+                self._pipe.close()
+        self._process, self._pipe, self._owner = None, None, 0
 
     def __enter__(self) -> Sandbox:
         return self

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
-from html.entities import html5
 from pathlib import Path
 
 from pipeline.parse.mediawiki_site import SiteInfo, language_codes, namespace_numbers
@@ -21,6 +20,7 @@ from pipeline.parse.wikitext_brackets import (
     PIPE,
     PRIVATE,
     Saved,
+    decode_entities,
     resolve,
     resolve_variants,
     take_extensions,
@@ -95,7 +95,7 @@ class _Renderer:
         text = resolve(text, partial(self.templates.expand, title=title), _argument, self.link)
         text = resolve_tables(text, table_rows if self.options.tables else _nothing)
         text = render_lines(_inline(text), self.dropped)
-        return _tidy(saved.restore(text))
+        return saved.restore(_tidy(text)).strip()
 
     def link(self, content: str) -> str:
         """What ``[[content]]`` shows: a label, nothing for files and categories."""
@@ -190,7 +190,6 @@ _EXTERNAL = re.compile(
     re.IGNORECASE,
 )
 _SWITCH = re.compile(r"__(?:[^\W\d_a-z]|_(?!_))+__")
-_ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w{2,31}));")
 
 
 def _inline(text: str) -> str:
@@ -203,9 +202,7 @@ def _inline(text: str) -> str:
         text = _EXTERNAL.sub(_external, text)
     if "__" in text:
         text = _SWITCH.sub("", text)
-    if "&" in text:
-        text = _ENTITY.sub(_entity, text)
-    return text
+    return decode_entities(text)
 
 
 def _script(match: re.Match[str]) -> str:
@@ -221,20 +218,10 @@ def _external(match: re.Match[str]) -> str:
     return match[1] or HOLE
 
 
-def _entity(match: re.Match[str]) -> str:
-    decimal, hexadecimal, name = match.groups()
-    if name:
-        return html5.get(name + ";", match[0])
-    code = int(decimal) if decimal else int(hexadecimal, 16)
-    if code > 0x10FFFF or 0xD800 <= code < 0xE000 or (code < 0x20 and code not in (9, 10)):
-        return ""
-    return chr(code)
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 
 _ODD_SPACE = re.compile("[\u00a0\u2007\u2009\u200a\u202f]")
-_ODD = re.compile("[\u00ad\u200b\u200e\u200f\u2028\u2029\u2060\ufeff\u007f\x00-\x08]")
+_ODD = re.compile("[\u00ad\u200b\u200e\u200f\u2028\u2029\u2060\ufeff\u007f\x00\x03-\x08]")
 _SPACES = re.compile("[ \t]{2,}")
 _BLANK_LINES = re.compile("\n{3,}")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from html.entities import html5
 
 HOLE = "\x00"  # something was removed here: punctuation around it may have to go too
 SAVED_OPEN, SAVED_CLOSE = "\x01", "\x02"  # around the number of a saved text that later passes must not read
@@ -36,6 +37,24 @@ _SAVED = frozenset({"ce", "chem", "math", "nowiki", "pre", "source", "syntaxhigh
 _EXTENSION = re.compile(
     rf"<(?:!--|({'|'.join(sorted(_DROPPED | _SAVED, key=len, reverse=True))})(?=[\s/>]))", re.IGNORECASE
 )
+
+
+_ENTITY = re.compile(r"&(?:#([0-9]{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w{2,31}));")
+
+
+def decode_entities(text: str) -> str:
+    """Character references as characters; names that HTML does not have stay, numbers of no character go."""
+    return _ENTITY.sub(_entity, text) if "&" in text else text
+
+
+def _entity(match: re.Match[str]) -> str:
+    decimal, hexadecimal, name = match.groups()
+    if name:
+        return html5.get(name + ";", match[0])
+    code = int(decimal) if decimal else int(hexadecimal, 16)
+    if code > 0x10FFFF or 0xD800 <= code < 0xE000 or (code < 0x20 and code not in (9, 10)):
+        return ""
+    return chr(code)
 
 
 class Saved(list[str]):
@@ -140,7 +159,8 @@ def _keep(inner: str, name: str, saved: Saved, keep_math: bool, tag: str) -> str
         inner = " ".join(inner.split())
         return saved.put(f"${inner}$") if keep_math and inner else HOLE
     if name == "nowiki":
-        return saved.put(inner) if inner else ""
+        return saved.put(decode_entities(inner)) if inner else ""
+    inner = decode_entities(inner) if name == "pre" else inner
     inline = name in ("source", "syntaxhighlight") and "inline" in tag
     return saved.put(inner) if inline else f"\n{saved.put(inner.strip(chr(10)))}\n"
 
@@ -231,14 +251,14 @@ def _inner(result: str) -> str:
     return result.replace("=", EQUALS) if "=" in result else result
 
 
-_NAME = re.compile(r"[^|\n]*")
+_FIRST_LINE = re.compile(r"[^\n]*")
 
 
 def _unclosed(frame: _Open) -> str:
-    """The text of what never closed, without its marks; of a template, without its name."""
+    """The text of what never closed, without its marks; of a template, without the line that names it."""
     content = "".join(frame.parts)
     if frame.char == "{":
-        return LOST + content[_NAME.match(content).end() :]  # type: ignore[union-attr]
+        return LOST + content[_FIRST_LINE.match(content).end() :]  # type: ignore[union-attr]
     return content
 
 

@@ -444,7 +444,7 @@ def _languages() -> dict[str, dict[str, str]]:
 
 def language_name(code: str, language: str) -> str:
     """The name of a language in another one, or "" where it is not known."""
-    names = _languages().get(language or "en", {})
+    names = _languages().get(language, {})
     code = code.lower()
     name = names.get(code) or names.get(code.partition("-")[0], "")
     if language == "ru":

@@ -30,7 +30,7 @@ def resolve_tables(text: str, table: Callable[[str], str]) -> str:
             depth += 1
         elif mark[0] == "=":
             if depth:  # a heading: the table was never closed
-                out += (text[done:begin], HOLE)
+                out += (text[done:begin], "\n")
                 done, depth = match.start(), 0
         elif depth:
             depth -= 1
@@ -159,7 +159,7 @@ def mend(line: str) -> str:
     return "".join(out).strip()
 
 
-_SENTENCE_END = re.compile(r"(?<=[^\W\d_]{3})[.!?…][\"'”»)\]]*[\x00\x06]*\s+|(?<=[。！？])")
+_SENTENCE_END = re.compile(r"(?:(?<=\w{3})|(?<=[)\]”»\x00\x06]))[.!?…][\"'”»)\]]*[\x00\x06]*\s+|(?<=[。！？])")
 _LOST_WORD = re.compile(r"\w[ \u00a0]\x06[ \u00a0]*(?:(?=\w)|(?<=\x06)[.,;:!?%])|[$€£¥₹]\x06")
 
 

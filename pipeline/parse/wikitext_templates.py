@@ -136,7 +136,7 @@ class Templates:
     """The table of one wiki: its own rules over its language's over the English ones, and a user's over them all."""
 
     def __init__(self, language: str, db: str = "", extra: tuple[tuple[str, str], ...] = ()):
-        self.language = language.partition("-")[0]
+        self.language = language.partition("-")[0] or "en"
         own = {name if name.startswith("/") else normal(name): rule for name, rule in extra}
         rules = {**_table("en"), **_table(self.language), **_table(db), **own}
         self._rules = {name: rule for name, rule in rules.items() if not name.endswith("*")}

@@ -204,7 +204,9 @@ def test_other_slots_are_not_the_text(tmp_path: Path):
 
 def test_site_of_hosts_and_names(tmp_path: Path):
     def site(base: str, name: str = "x.xml") -> SiteInfo:
-        head = re.sub(r"<base>.*</base>", f"<base>{base}</base>" if base else "", HEAD).replace("<dbname>dewiki</dbname>", "")
+        head = re.sub(r"<base>.*</base>", f"<base>{base}</base>" if base else "", HEAD).replace(
+            "<dbname>dewiki</dbname>", ""
+        )
         path = tmp_path / name
         path.write_text(head.replace('xml:lang="de"', "") + page(1) + FOOTER)
         return read_site(str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -48,14 +49,11 @@ def test_every_token_of_the_split_is_scored_once(shards_dir, kind, batch):
 
     model.eval()
     tokens = torch.tensor([0, *validation.read(0, validation.n_tokens).tolist()])  # an eos, then the split
-    cuts = (
-        [row * validation.n_tokens // batch for row in range(batch + 1)]
-        if kind == "lstm"
-        else [*range(0, 700, 16), 700]
-    )
+    streams = [row * validation.n_tokens // batch for row in range(batch + 1)]
+    cuts = streams if kind == "lstm" else [*range(0, 700, 16), 700]
     nats = 0.0
     with torch.no_grad():
-        for start, stop in zip(cuts, cuts[1:], strict=False):
+        for start, stop in pairwise(cuts):
             logits, _ = model(tokens[None, start:stop])
             nats += F.cross_entropy(logits[0], tokens[start + 1 : stop + 1], reduction="sum").item()
     assert found["loss"] == pytest.approx(nats / 700, rel=1e-5)

@@ -45,7 +45,11 @@ def run(request, tmp_path_factory) -> tuple[str, str]:
     shards = write_tokens(
         folder / "shards", {"train": [tokens], "validation": [tokens[:200]]}, pieces.vocab_size(), digest
     )
-    train(config_of(request.param, steps=60, optimizer={"lr": 0.03}), str(shards), str(folder / "run"))
+    train(
+        config_of(request.param, steps=100, optimizer={"lr": 0.1 if request.param == "lstm" else 0.03}),
+        str(shards),
+        str(folder / "run"),
+    )
     return str(folder / "run"), str(model)
 
 

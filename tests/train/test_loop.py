@@ -53,6 +53,11 @@ def checkpoint_digests(run_dir: Path) -> dict[str, str]:
     return saved.files()
 
 
+def read_curve(run_dir: Path) -> list[dict[str, str]]:
+    with open(run_dir / "metrics.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 CHILD = """
 import json, sys
 from train.config import TrainConfig
@@ -79,39 +84,39 @@ def run_until(config: TrainConfig, shards_dir: str, run_dir: Path, step: int, nu
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MODELS)
 def test_killed_twice_and_resumed_equals_uninterrupted(tmp_path, shards_dir, kind):
-    config = config_of(kind, steps=60)
+    config = config_of(kind, steps=40)
     whole = train(config, shards_dir, str(tmp_path / "whole"))
-    for step in (6, 17):
+    for step in (6, 15):
         code, _ = run_until(config, shards_dir, tmp_path / "killed", step, signal.SIGKILL)
         assert code == -signal.SIGKILL
-    assert 0 < checkpoint.latest(tmp_path / "killed").step < 60
+    assert 0 < checkpoint.latest(tmp_path / "killed").step < 40
     resumed = train(config, shards_dir, str(tmp_path / "killed"))
     assert checkpoint_digests(tmp_path / "killed") == checkpoint_digests(tmp_path / "whole")
     for name in ("validation", "unigram", "tokens", "files", "parameters"):
         assert resumed[name] == whole[name]
-    curves = [list(csv.DictReader(open(tmp_path / run / "metrics.csv"))) for run in ("whole", "killed")]
+    curves = [read_curve(tmp_path / run) for run in ("whole", "killed")]
     for row in (*curves[0], *curves[1]):
         row.pop("seconds")
     assert curves[0] == curves[1]
 
 
 def test_sigterm_saves_and_leaves_a_run_that_resumes(tmp_path, shards_dir):
-    config = config_of("lstm", steps=200, save_every=200)
+    config = config_of("lstm", steps=40, save_every=40)
     code, lines = run_until(config, shards_dir, tmp_path / "stopped", 3, signal.SIGTERM)
     result = json.loads(lines[-1])
     assert code == 0
     assert not result["finished"]
-    assert 3 <= result["step"] < 200
+    assert 3 <= result["step"] < 40
     assert checkpoint.latest(tmp_path / "stopped").step == result["step"]
     assert not (tmp_path / "stopped" / "result.json").exists()
-    assert train(config, shards_dir, str(tmp_path / "stopped"))["steps"] == 200
+    assert train(config, shards_dir, str(tmp_path / "stopped"))["steps"] == 40
     train(config, shards_dir, str(tmp_path / "whole"))
     assert checkpoint_digests(tmp_path / "stopped") == checkpoint_digests(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_learns_and_reports(tmp_path, shards_dir, kind):
-    config = config_of(kind, steps=120, optimizer={"lr": 0.01}, eval_every=50)
+    config = config_of(kind, steps=120, optimizer={"lr": 0.03 if kind == "lstm" else 0.01}, eval_every=50)
     rows = []
     result = train(config, shards_dir, str(tmp_path), progress=rows.append)
     assert result["validation"]["bits_per_byte"] < 0.75 * result["unigram"]["bits_per_byte"]
@@ -123,9 +128,7 @@ def test_learns_and_reports(tmp_path, shards_dir, kind):
     assert len(result["files"]) == 4
     assert list((tmp_path / "checkpoints").glob("step-*")) == [tmp_path / result["checkpoint"]]
     assert list((tmp_path / "tensorboard").iterdir())
-    with open(tmp_path / "metrics.csv") as file:
-        curve = list(csv.DictReader(file))
-    assert float(curve[-1]["validation_loss"]) == result["validation"]["loss"]
+    assert float(read_curve(tmp_path)[-1]["validation_loss"]) == result["validation"]["loss"]
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert train(config, shards_dir, str(tmp_path)) == result
@@ -164,7 +167,7 @@ def test_run_of_another_configuration_is_refused(finished, shards_dir):
 
 def test_run_of_other_shards_is_refused(finished, tmp_path):
     other = write_tokens(tmp_path / "o", {s: [language(900, 9)] for s in ("train", "validation")}, VOCABULARY)
-    with pytest.raises(CorpusmillError, match="other shards|another shards"):
+    with pytest.raises(CorpusmillError, match="another corpus"):
         train(config_of("lstm"), str(other), str(finished))
 
 
@@ -300,9 +303,7 @@ def test_curve_drops_rows_after_the_checkpoint(finished, shards_dir):
         file.write("15,1,2,3,4,5,,\n16,99")
     os.unlink(finished / "result.json")
     train(config_of("lstm"), shards_dir, str(finished))
-    with open(finished / "metrics.csv") as file:
-        steps = [row["step"] for row in csv.DictReader(file)]
-    assert steps == [*map(str, range(1, 15)), "14", "14"]
+    assert [row["step"] for row in read_curve(finished)] == [*map(str, range(1, 15)), "14", "14"]
 
 
 leaves = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=5)

@@ -1,0 +1,182 @@
+"""Personal data in texts: found by shape and checksum, replaced by keyed, recognisably false values.
+
+The same value under the same key always gets the same replacement, so that who wrote to whom survives and who they are
+does not; without the key the original cannot be looked up by hashing guesses. Replacements are of kinds that are
+reserved for examples, and are themselves never found again: redacting twice changes nothing.
+
+Every search is linear: patterns are bounded, and e-mail addresses are looked for around their "@".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import UsageError
+
+Match = tuple[int, int, str]
+"""Start and end of what was found, and its canonical form (what the replacement depends on)."""
+
+_LOCAL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}\Z")
+_DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])")
+_EXAMPLES = ("example.com", "example.org", "example.net")
+
+_IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
+_IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}(?![\w:])")
+_VERSION = re.compile(
+    r"(?:\bv|\bver|\bversions?|\breleases?|\bbuild|\bfirmware|\bsection|§|\bno|\bnumber)[.:]?\s*\Z", re.I
+)
+
+_PHONE = re.compile(
+    r"(?<![\w+])(?:\+(?!999)\d{1,3}(?:[ .-]?\(?\d{1,4}\)?){2,5}|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4})(?!\w|[.-]\d)"
+)
+_IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
+_CARD = re.compile(r"(?<![\w.-])[2-6](?:[ -]?\d){12,18}(?![\w-]|\.\d)")
+
+IBAN_LENGTHS = dict(
+    pair.split(":")
+    for pair in ["AD:24", "AE:23", "AL:28", "AT:20", "AZ:28", "BA:20", "BE:16", "BG:22", "BH:22", "BR:29", "BY:28", "CH:21", "CR:22", "CY:28", "CZ:24", "DE:22", "DK:18", "DO:28", "EE:20", "EG:29", "ES:24", "FI:18", "FO:18", "FR:27", "GB:22", "GE:22", "GI:23", "GL:18", "GR:27", "GT:28", "HR:21", "HU:28", "IE:22", "IL:23", "IQ:23", "IS:26", "IT:27", "JO:30", "KW:30", "KZ:20", "LB:28", "LI:21", "LT:20", "LU:20", "LV:21", "MC:27", "MD:24", "ME:22", "MK:19", "MR:27", "MT:31", "MU:30", "NL:18", "NO:15", "PK:24", "PL:28", "PS:29", "PT:25", "QA:29", "RO:24", "RS:22", "SA:24", "SE:24", "SI:19", "SK:24", "SM:27", "TN:24", "TR:26", "UA:29", "VA:22", "VG:24", "XK:20"]
+)
+"""Characters of an IBAN by country (ISO 13616 registry)."""
+
+
+def redact(texts: pa.Array, key: bytes, kinds: Sequence[str] = ()) -> tuple[pa.Array, dict[str, np.ndarray]]:
+    """Return the texts with personal data replaced, and how often each kind was found per document (int64).
+
+    ``kinds`` are names of `KINDS`, all of them by default. ``key`` (up to 64 bytes) keys the replacements: keep it secret and
+    the same. Raises UsageError for an unknown kind or an empty key.
+    """
+    chosen = list(kinds) or list(KINDS)
+    for kind in chosen:
+        if kind not in KINDS:
+            raise UsageError(f"there is no kind of personal data {kind!r}; there are {', '.join(KINDS)}")
+    if not 1 <= len(key) <= 64:
+        raise UsageError("the key of personal data must have 1 to 64 bytes")
+    counts = {kind: np.zeros(len(texts), np.int64) for kind in chosen}
+    values = pc.fill_null(texts, "")
+    # Hardly any text is without a digit or "@", but many are without any of these shapes: a linear automaton finds out.
+    likely = pc.match_substring_regex(values, r"@|\d[\d .():-]{6}|[0-9A-Fa-f]:[0-9A-Fa-f:]|[A-Z]{2}\d{2}")
+    rows = np.flatnonzero(likely.to_numpy(zero_copy_only=False))
+    if not len(rows):
+        return values, counts
+    replaced: dict[int, str] = {}
+    for row, text in zip(rows.tolist(), values.take(pa.array(rows)).to_pylist(), strict=True):
+        found = [(match, kind) for kind in chosen for match in KINDS[kind][0](text)]
+        pieces, end = [], 0
+        for (start, stop, canonical), kind in sorted(found):
+            if start < end:  # part of something longer, or of the same start and an earlier kind
+                continue
+            pieces += [text[end:start], KINDS[kind][1](_digest(key, kind, canonical))]
+            counts[kind][row] += 1
+            end = stop
+        if pieces:
+            replaced[row] = "".join([*pieces, text[end:]])
+    if not replaced:
+        return values, counts
+    changed = np.array(sorted(replaced))
+    places = np.arange(len(values))
+    places[changed] = len(values) + np.arange(len(changed))
+    new = pa.array([replaced[row] for row in changed.tolist()], values.type)
+    return pa.concat_arrays([values, new]).take(pa.array(places)), counts
+
+
+def _digest(key: bytes, kind: str, canonical: str) -> int:
+    return int.from_bytes(hashlib.blake2b(f"{kind}:{canonical}".encode(), digest_size=8, key=key).digest(), "big")
+
+
+def emails(text: str) -> Iterator[Match]:
+    """Find e-mail addresses (RFC 5322's unquoted form, with a domain of letters)."""
+    at = text.find("@")
+    while at >= 0:
+        local = _LOCAL.search(text, max(0, at - 64), at)
+        domain = _DOMAIN.match(text, at + 1)
+        if local and domain and not domain.group().lower().endswith(_EXAMPLES):
+            start = local.start() + len(local.group()) - len(local.group().lstrip(".'*/=?|{"))
+            if start < at:
+                yield start, domain.end(), text[start : domain.end()].lower()
+        at = text.find("@", at + 1)
+
+
+def addresses(text: str) -> Iterator[Match]:
+    """Find public IP addresses; not private or reserved ones, and not version numbers ("version 8.8.8.8")."""
+    for match in _IPV4.finditer(text):
+        if _is_public(match.group()) and not _VERSION.search(text, max(0, match.start() - 12), match.start()):
+            yield match.start(), match.end(), match.group()
+    for match in _IPV6.finditer(text):
+        value = match.group().rstrip(":") if not match.group().endswith("::") else match.group()
+        if _is_public(value):
+            yield match.start(), match.start() + len(value), str(ipaddress.ip_address(value))
+
+
+def _is_public(value: str) -> bool:
+    try:
+        return ipaddress.ip_address(value).is_global
+    except ValueError:
+        return False
+
+
+def phones(text: str) -> Iterator[Match]:
+    """Find telephone numbers: international ("+49 30 1234567", 8 to 15 digits) and North American ("(212) 555-0199")."""
+    for match in _PHONE.finditer(text):
+        digits = _digits(match.group())
+        if 8 <= len(digits) <= 15:
+            yield match.start(), match.end(), digits
+
+
+def ibans(text: str) -> Iterator[Match]:
+    """Find bank account numbers (ISO 13616) of the right length for their country, with a right checksum."""
+    for match in _IBAN.finditer(text):
+        value = match.group().replace(" ", "")
+        length = int(IBAN_LENGTHS.get(value[:2], 0))
+        if len(value) < length or not length:
+            continue
+        value = value[:length]
+        number = "".join(str(int(char, 36)) for char in value[4:] + value[:4])
+        if int(number) % 97 == 1:
+            place, taken = match.start(), 0
+            while taken < length:
+                taken += text[place] != " "
+                place += 1
+            if place == len(text) or not text[place].isalnum():
+                yield match.start(), place, value
+
+
+def cards(text: str) -> Iterator[Match]:
+    """Find payment card numbers (ISO 7812): 13 to 19 digits in usual groups, with a right Luhn checksum."""
+    for match in _CARD.finditer(text):
+        digits = _digits(match.group())
+        groups = [len(list(group)) for dash, group in groupby(match.group(), lambda char: char in " -") if not dash]
+        usual = len(groups) == 1 or (groups[0] == 4 and len(set(groups[:-1])) <= 2 and max(groups) <= 7)
+        if usual and _luhn(digits):
+            yield match.start(), match.end(), digits
+
+
+def _digits(value: str) -> str:
+    return "".join(char for char in value if char.isdigit())
+
+
+def _luhn(digits: str) -> bool:
+    doubled = [int(digit) * (1 + place % 2) for place, digit in enumerate(reversed(digits))]
+    return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
+
+
+def _false_address(digest: int) -> str:
+    net = ("192.0.2", "198.51.100", "203.0.113")[digest % 3]  # RFC 5737: for documentation
+    return f"{net}.{digest // 3 % 254 + 1}"
+
+
+KINDS: dict[str, tuple[Callable[[str], Iterator[Match]], Callable[[int], str]]] = {
+    "email": (emails, lambda digest: f"user-{digest:016x}@example.com"),  # RFC 2606: reserved
+    "ip": (addresses, _false_address),
+    "iban": (ibans, lambda digest: f"XX00 {digest % 10**8:08d} {digest // 10**8 % 10**8:08d}"),
+    "card": (cards, lambda digest: f"0000 0000 {digest % 10**4:04d} {digest // 10**4 % 10**4:04d}"),
+    "phone": (phones, lambda digest: f"+999 {digest % 10**9:09d}"),  # a country code that is not assigned
+}
+"""Kinds of personal data by name: how it is found, and its replacement given a 64-bit keyed digest. Earlier kinds go first."""

@@ -1,0 +1,135 @@
+import json
+import re
+
+import pytest
+
+from pipeline import __version__, cli
+from tests.corpus import DATA, corpusmill, write_config
+from tests.shared import ROOT
+
+
+def commands():
+    (sub,) = (a for a in cli.parser()._actions if hasattr(a, "choices") and isinstance(a.choices, dict))
+    return sub.choices
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_every_command_has_help_with_an_example_and_stands_in_the_readme(name, capsys):
+    assert cli.main([name, "--help"]) == 0
+    assert f"example: corpusmill {name}" in capsys.readouterr().out
+    assert f"corpusmill {name}" in (ROOT / "README.md").read_text()
+
+
+def test_the_examples_in_the_help_parse():
+    for name, parser in commands().items():
+        example = re.fullmatch(r"example: corpusmill (.+)", parser.epilog)[1].replace("'The city'", "x").split(" > ")[0]
+        assert cli.parser().parse_args(example.split()).command == name
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"corpusmill {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nothing"],
+        ["build"],
+        ["build", "absent.toml"],
+        ["build", "CONFIG", "--workers", "none"],
+        ["build", "CONFIG", "--until", "nowhere"],
+        ["build", "CONFIG", "--set", "nonsense"],
+        ["build", "CONFIG", "--set", "clean.rule=1"],
+        ["build", "CONFIG", "--", "--parallelism=2"],
+        ["build", "NOFILES"],
+        ["config", "show"],
+        ["unlock", "local/folder"],
+    ],
+)
+def test_wrong_usage_is_status_2(tmp_path, capsys, arguments):
+    paths = {
+        "CONFIG": str(write_config(tmp_path / "a")),
+        "NOFILES": str(write_config(tmp_path / "b", {"wiki": ["nothing-*"]})),
+    }
+    assert cli.main([paths.get(a, a) for a in arguments]) == 2
+    assert capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["status", "verify"])
+def test_a_folder_without_a_corpus_is_status_1(tmp_path, capsys, command):
+    assert cli.main([command, str(tmp_path)]) == 1
+    assert "corpusmill build CONFIG" in capsys.readouterr().err
+
+
+def test_two_files_of_one_name_are_refused(tmp_path, capsys):
+    (tmp_path / "sub").mkdir()
+    for folder in ("", "sub"):
+        (tmp_path / folder / "x.xml").write_text("<mediawiki/>")
+    config = write_config(tmp_path, {"wiki": [str(tmp_path / "x.xml"), str(tmp_path / "sub/x.xml")]})
+    assert cli.main(["build", str(config), "--dry-run"]) == 2
+    assert "separate [[source]] entries" in capsys.readouterr().err
+
+
+def test_config_init_show_schema(tmp_path, capsys):
+    assert cli.main(["config", "init"]) == 0
+    (tmp_path / "c.toml").write_text(capsys.readouterr().out)
+    assert cli.main(["config", "show", str(tmp_path / "c.toml"), "--set", "shards.seed=3"]) == 0
+    assert json.loads(capsys.readouterr().out)["shards"]["seed"] == 3
+    assert cli.main(["config", "schema"]) == 0
+    assert "source" in json.loads(capsys.readouterr().out)["properties"]
+
+
+def test_doctor(capsys):
+    assert cli.main(["doctor", "--json"]) == 0
+    found = {row["check"]: row for row in json.loads(capsys.readouterr().out)}
+    assert found["package pipeline is corpusmill's"]["ok"]
+    assert found["apache-beam"]["detail"]
+
+
+def test_doctor_finds_a_foreign_package(tmp_path):
+    (tmp_path / "tokenizer").mkdir()
+    (tmp_path / "tokenizer/__init__.py").write_text("")
+    import os
+    import subprocess
+    import sys
+
+    code = "from pipeline.cli import main; raise SystemExit(main(['doctor']))"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert re.search(r"NO +package tokenizer is corpusmill's +found in", done.stdout)
+
+
+def test_status_and_json_of_a_built_corpus(built, built_corpus, capsys):
+    assert cli.main(["status", str(built_corpus)]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^read +\d", text, re.M)
+    assert re.search(r"^transformer +\d", text, re.M)
+    done = corpusmill("build", built, "--json")
+    value = json.loads(done.stdout)
+    assert set(value["stages"].values()) == {"up to date"}
+    assert value["funnel"]["stages"]["ingest"]["counts"]["read"] > 0
+
+
+def test_eval_and_sample_of_a_trained_run(built_corpus):
+    run = built_corpus / "runs/lstm"
+    done = corpusmill("eval", run, "--json")
+    recorded = json.loads((run / "result.json").read_text())["validation"]
+    assert json.loads(done.stdout)["loss"] == pytest.approx(recorded["loss"], rel=1e-6)
+    first = corpusmill("sample", run, "--prompt", "The city", "--tokens", "12", "--seed", "3")
+    again = corpusmill("sample", run, "--prompt", "The city", "--tokens", "12", "--seed", "3")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == again.stdout
+    assert len(first.stdout) > len("The city")
+
+
+def test_the_bundled_sample_is_cut_into_units(tmp_path):
+    done = corpusmill("build", ROOT / "examples/sample.toml", "--corpus", tmp_path / "c", "--dry-run", "--json")
+    plan = json.loads(done.stdout)
+    assert sum(file["bytes"] for file in plan["files"].values()) == sum(p.stat().st_size for p in DATA.iterdir())
+    multistream = next(f for path, f in plan["files"].items() if "multistream" in path)
+    assert multistream["units"] > 1
+    single = next(f for path, f in plan["files"].items() if "enwiki-2016" in path)
+    assert (single["units"], single["note"]) == (1, "one compressed stream: cannot be cut")

@@ -1,0 +1,160 @@
+"""The same bytes on one worker and two, from inputs in any order, and after a kill at any moment. Real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from tests.corpus import SMALL, command, corpusmill, data_files, write_config
+
+UNTIL = ("--until", "shards")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The data files of an undisturbed build in one process."""
+    folder = tmp_path_factory.mktemp("reference")
+    done = corpusmill("build", write_config(folder, SMALL), *UNTIL)
+    assert done.returncode == 0, done.stderr
+    return data_files(folder / "corpus")
+
+
+def assert_same(found, reference):
+    assert found.keys() == reference.keys()
+    assert [name for name in found if found[name] != reference[name]] == []
+
+
+@pytest.mark.slow
+def test_two_workers_give_the_same_bytes(tmp_path, reference):
+    done = corpusmill("build", write_config(tmp_path, SMALL), *UNTIL, "--workers", "2")
+    assert done.returncode == 0, done.stderr
+    assert_same(data_files(tmp_path / "corpus"), reference)
+
+
+def test_the_order_of_inputs_changes_nothing(tmp_path, reference):
+    turned = {name: list(reversed(patterns)) for name, patterns in reversed(SMALL.items())}
+    done = corpusmill("build", write_config(tmp_path, turned), *UNTIL)
+    assert done.returncode == 0, done.stderr
+    assert_same(data_files(tmp_path / "corpus"), reference)
+
+
+def wait_for(process, seen):
+    """Wait until ``seen()`` or the process has ended; returns whether it was seen."""
+    while process.poll() is None:
+        if seen():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def start(*arguments):
+    return subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_killed_in_every_stage_and_run_again(tmp_path, reference):
+    config = write_config(tmp_path, SMALL)
+    corpus = tmp_path / "corpus"
+    moments = [
+        ("while a part is written", lambda: list(corpus.glob("documents/.tmp-*"))),
+        ("between units", lambda: len(list(corpus.glob("ledger/ingest/*.json"))) >= 3),
+        ("in the last unit", lambda: len(list(corpus.glob("ledger/ingest/*.json"))) >= 8),
+        ("in dedup", lambda: list(corpus.glob("ledger/dedup/*.json"))),
+        ("in the tokenizer", lambda: list(corpus.glob("ledger/running/tokenizer/*.json"))),
+        ("while encoding", lambda: list(corpus.glob("ledger/encode/*.json"))),
+        ("while a shard is written", lambda: list(corpus.glob("shards/train-*"))),
+        ("before the index", lambda: len(list(corpus.glob("ledger/shards/train-*"))) >= 8),
+    ]
+    killed = []
+    for moment, seen in moments:
+        process = start("build", config, *UNTIL)
+        if wait_for(process, seen):
+            process.send_signal(signal.SIGKILL)
+            killed.append(moment)
+        process.communicate()
+    assert len(killed) >= 6, killed  # a moment that passes between two looks is not a failure of the build
+    done = corpusmill("build", config, *UNTIL)
+    assert done.returncode == 0, done.stderr
+    assert_same(data_files(corpus), reference)
+    leftovers = [path for path in corpus.rglob("*") if path.name.startswith(".tmp-") or "running" in path.name]
+    assert [path for path in leftovers if path.is_file()] == []
+
+
+def workers_of(corpus):
+    return {json.loads(path.read_text())["pid"] for path in corpus.glob("ledger/running/*/*.json")}
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def descendants(pid):
+    """Every process below ``pid``."""
+    found, wave = [], [pid]
+    while wave:
+        parent = wave.pop()
+        for task in os.listdir(f"/proc/{parent}/task") if os.path.exists(f"/proc/{parent}/task") else ():
+            try:
+                with open(f"/proc/{parent}/task/{task}/children") as file:
+                    wave += (children := [int(child) for child in file.read().split()])
+            except OSError:
+                continue
+            found += children
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["worker", "driver", "interrupt"])
+def test_a_death_leaves_no_orphan_and_a_corpus_that_goes_on(tmp_path, reference, victim):
+    config = write_config(tmp_path, SMALL)
+    corpus = tmp_path / "corpus"
+    process = start("build", config, *UNTIL, "--workers", "2")
+
+    def claimed():
+        try:
+            return workers_of(corpus)
+        except ValueError:  # a claim seen while it was removed
+            return None
+
+    assert wait_for(process, claimed)
+    below = descendants(process.pid)
+    if victim == "worker":
+        claims = {json.loads(p.read_text())["pid"]: p.stem for p in corpus.glob("ledger/running/ingest/*.json")}
+        pid, unit = next(iter(claims.items()))
+        os.kill(pid, signal.SIGKILL)
+    else:
+        os.kill(process.pid, signal.SIGKILL if victim == "driver" else signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    if victim == "worker":
+        assert process.returncode == 1
+        assert "Worker subprocess exited" in err
+        assert "to mend: run the same command again" in err
+        assert unit in err or len(list(corpus.glob("ledger/ingest/*.json"))) > 0
+    elif victim == "interrupt":
+        assert process.returncode == 130
+    deadline = time.monotonic() + 30
+    while any(map(alive, below)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [pid for pid in below if alive(pid)] == []
+    done = corpusmill("build", config, *UNTIL)
+    assert done.returncode == 0, done.stderr
+    assert_same(data_files(corpus), reference)
+
+
+def test_a_second_run_on_the_same_corpus_is_refused(tmp_path):
+    config = write_config(tmp_path, SMALL)
+    first = start("build", config, *UNTIL)
+    assert wait_for(first, lambda: list((tmp_path / "corpus").glob("ledger/running/ingest/*.json")))
+    second = corpusmill("build", config, *UNTIL)
+    first.kill()
+    first.communicate()
+    assert second.returncode == 1
+    assert 'another run holds this corpus: {"host": ' in second.stderr
+    assert str(first.pid) in second.stderr

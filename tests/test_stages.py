@@ -1,0 +1,181 @@
+"""The pure halves of the stages, against plain Python."""
+
+import itertools
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config import Clean, Config
+from pipeline.dedup import lsh
+from pipeline.dedup.components import EMPTY, forest_merge
+from pipeline.ledger import Counts
+from pipeline.parse.record import Parsed
+from pipeline.schema import ENCODED, document_id
+from pipeline.stages import dedup, encode, ingest, shards
+from pipeline.stages.parts import writing_parts
+from pipeline.storage import Root
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
+RECORDS = st.lists(st.tuples(TEXTS, st.sampled_from(["", "redirect", "error:xml"])), max_size=12)
+RULES = st.lists(
+    st.tuples(st.sampled_from(["characters", "words", "lines", "letter_share"]), st.floats(0, 30)), max_size=3
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(RECORDS, RULES, st.sampled_from([[], ["en"], ["de", "zh"]]), st.floats(0, 1))
+def test_judging_keeps_or_drops_every_record_with_a_reason(records, rules, languages, score):
+    batch = [Parsed(f"x:{i}", text, "u", "t", None, i, 1, str(i), reason) for i, (text, reason) in enumerate(records)]
+    clean = Clean.model_validate(
+        {
+            "languages": languages,
+            "language_score": score,
+            "rules": [{"statistic": name, "min": bound} for name, bound in rules],
+        }
+    )
+    kept, lost = ingest.judge(batch, clean, "source", "file")
+    counts = Counts()
+    ingest.count(counts, kept, lost)
+    counts.check("batch")
+    assert counts.read == len(batch)
+    ids = kept.column("id").to_pylist() + lost.column("id").to_pylist()
+    assert sorted(ids) == sorted(document_id(r.identity) for r in batch)
+    for row in lost.to_pylist():
+        if row["reason"] in ("characters", "words", "lines", "letter_share", "language_score"):
+            assert row["value"] < row["threshold"]
+    for row in kept.to_pylist():
+        assert row["language_score"] >= np.float32(score) - 1e-6
+
+
+def test_what_was_read_before_a_fault_is_delivered():
+    from pipeline.errors import InputError
+
+    def records():
+        for i in range(5):
+            yield Parsed(f"x:{i}", "text", "", "", None, 0, 1, "")
+        raise InputError("cut", file="f", offset=7)
+
+    batches = ingest.in_batches(records())
+    assert len(next(batches)) == 5
+    with pytest.raises(InputError, match="cut"):
+        next(batches)
+
+
+def brute_force(documents):
+    """(id -> keeper, reason) of documents (place, id, text hash, bands) by comparing all with all."""
+    first, verdict = {}, {}
+    for place, i, _, _ in sorted(documents):
+        if i in first:
+            verdict[place] = (i, "duplicate_record")
+        first.setdefault(i, place)
+    label = {i: i for _, i, _, _ in documents}
+    changed = True
+    while changed:
+        changed = False
+        for _, i, text, bands in documents:
+            for _, j, other, others in documents:
+                if text == other or any(a == b != 0 for a, b in zip(bands, others, strict=True)):
+                    low = min(label[i], label[j])
+                    changed |= label[i] != low or label[j] != low
+                    label[i] = label[j] = low
+    texts = {}
+    for _, i, text, _ in documents:
+        texts.setdefault(text, set()).add(i)
+    exact = {i for group in texts.values() for i in group if i != min(group)}
+    for place, i, _, _ in documents:
+        if label[i] != i and place not in verdict:
+            verdict[place] = (label[i], "duplicate_exact" if i in exact else "duplicate_near")
+    return verdict
+
+
+DOCUMENTS = st.lists(
+    st.tuples(st.integers(0, 30), st.integers(0, 12), st.tuples(st.integers(0, 8), st.integers(0, 8))), max_size=25
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(DOCUMENTS, st.integers(1, 3), st.randoms())
+def test_verdicts_are_those_of_comparing_all_with_all(drawn, ranges, random):
+    # the same id means the same record, so it has the same text and bands
+    known = {}
+    documents = [
+        ((0, row), *known.setdefault(i, (i.to_bytes(16, "big"), text.to_bytes(16, "little"), bands)))
+        for row, (i, text, bands) in enumerate(drawn)
+    ]
+    ids = np.array([d[1] for d in documents], "S16")
+    places = np.zeros(len(documents), dedup._PLACE)
+    places["row"] = np.arange(len(documents))
+    blocks = {}
+
+    def add(found):
+        for key, block in found.items():
+            blocks.setdefault(key, []).append(block)
+
+    if documents:
+        hashes = np.array([d[3] for d in documents], np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        texts = np.frombuffer(b"".join(d[2] for d in documents), np.uint8).reshape(-1, 16)
+        keys = np.frombuffer(b"".join(d[1] for d in documents), np.uint8).reshape(-1, 16)
+        add({(dedup._RECORD_BAND, r): b for (_, r), b in lsh.pack_texts(keys, places.view("S16"), ranges).items()})
+        add(lsh.pack_texts(texts, ids, ranges))
+        add(lsh.pack(hashes, ids, ranges))
+    forests = {}
+    parts = list(blocks.items())
+    random.shuffle(parts)
+    for key, packed in parts:
+        level, found = dedup.edges(key, iter(packed))
+        forests[level] = forest_merge([forests.get(level, EMPTY), found])
+    verdict = dedup.verdicts(forests)
+    table = np.frombuffer(verdict["copies"], dedup._VERDICT)
+    again = set(np.frombuffer(verdict["again"], dedup._PLACE)["row"].tolist())
+    copies = {row["id"].ljust(16, b"\0"): (row["keeper"].ljust(16, b"\0"), bool(row["exact"])) for row in table}
+    found = {}
+    for place, i, _, _ in documents:
+        if place[1] in again:
+            found[place] = (i, "duplicate_record")
+        elif i in copies:
+            found[place] = (copies[i][0], "duplicate_exact" if copies[i][1] else "duplicate_near")
+    assert found == brute_force(documents)
+
+
+@given(st.integers(0, 2**63), st.binary(min_size=16, max_size=16))
+def test_the_place_in_the_shuffle_is_a_function_of_seed_and_id(seed, document):
+    assert encode.place(seed, document) == encode.place(seed, document)
+    assert encode.place(seed, document) != encode.place(seed + 1, document)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=200), st.integers(50, 3000), st.integers(0, 5))
+def test_shards_cover_the_shuffle_evenly(tmp_path_factory, sizes, target, seed):
+    root = Root(str(tmp_path_factory.mktemp("even")))
+    keys = [encode.place(seed, i.to_bytes(16, "big"))[0] for i in range(len(sizes))]
+    order = np.argsort(np.array(keys, np.uint64))
+    columns = {
+        "split": ["train"] * len(sizes),
+        "key": [keys[i] for i in order],
+        "doc_id": [int(i).to_bytes(16, "big") for i in order],
+        "source": ["s"] * len(sizes),
+        "n_bytes": [1] * len(sizes),
+        "n_tokens": [sizes[i] for i in order],
+        "tokens": [b""] * len(sizes),
+    }
+    with writing_parts(root) as parts:
+        part = parts.add("encoded/a.parquet", ENCODED)
+        for batch in pa.table(columns, ENCODED).to_batches(7):
+            part.write(batch, own_row_group=True)
+    ranges = shards.even_ranges(root, "train", target)
+    assert ranges[0][0] == 0
+    assert ranges[-1][1] == 2**64
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(ranges))
+    held = [sum(n for key, n in zip(keys, sizes, strict=True) if low <= key < high) for low, high, _ in ranges]
+    assert sum(held) == sum(sizes)
+    share = sum(sizes) / len(ranges)
+    assert all(abs(n - share) <= max(sizes) for n in held)
+    assert shards.even_ranges(root, "validation", target) == []
+
+
+def test_defaults_of_the_configuration_are_the_documented_ones():
+    params = Config().dedup.minhash.params()
+    assert (params.ngram, params.bands, params.rows) == (5, 14, 8)
