@@ -256,7 +256,7 @@ def clusters(documents: int) -> None:
         for first in range(0, count, step):
             ids, values = planted.chunk(first, min(first + step, count))
             hashes = timed("bands", minhash.band_hashes, values, planted.params)
-            for key, block in timed("pack", lsh.pack, hashes, ids, -(-count // 1_000_000)).items():
+            for key, block in timed("pack", lsh.pack, hashes, ids, -(-count // 250_000)).items():
                 blocks.setdefault(key, []).append(block)
         forest = components.EMPTY
         for key in list(blocks):

@@ -292,27 +292,27 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _eval(options: argparse.Namespace) -> int:
+    from pipeline.report.funnel import figures_table
     from train.evaluate import evaluate_run
 
     result = evaluate_run(options.run_dir, options.data)
     if options.json:
         _print_json(result)
     else:
-        for name, value in result.items():
-            print(f"{name:<20}{value}")
+        name = os.path.basename(os.path.abspath(options.run_dir))
+        print("\n".join(figures_table([("unigram", result["unigram"]), (name, result["validation"])])))
     return 0
 
 
 def _sample(options: argparse.Namespace) -> int:
     from train.generate import sample
 
-    tokenizer = os.path.join(
-        os.path.dirname(os.path.dirname(os.path.abspath(options.run_dir))), "tokenizer/tokenizer.model"
-    )
+    corpus = os.path.dirname(os.path.dirname(os.path.abspath(options.run_dir)))
     prompts = options.prompt or [""]
-    for piece in sample(
+    shown = -1
+    for number, text in sample(
         options.run_dir,
-        tokenizer,
+        os.path.join(corpus, "tokenizer", "tokenizer.model"),
         prompts,
         max_tokens=options.tokens,
         temperature=options.temperature,
@@ -320,7 +320,10 @@ def _sample(options: argparse.Namespace) -> int:
         top_p=options.top_p,
         seed=options.seed,
     ):
-        print(piece, end="", flush=True)
+        if number != shown:
+            print(("\n\n" if number else "") + prompts[number], end="")
+            shown = number
+        print(text, end="", flush=True)
     print()
     return 0
 

@@ -222,7 +222,9 @@ class Ledger:
             )
         rows = self.rows(stage).values()
         inside = tuple(f"{folder}/" for folder in folders)
-        return digest(sorted((o["path"], o["sha256"]) for row in rows for o in row.outputs if o["path"].startswith(inside)))
+        return digest(
+            sorted((o["path"], o["sha256"]) for row in rows for o in row.outputs if o["path"].startswith(inside))
+        )
 
     def reopen(self, stage: str) -> None:
         """Forget that a stage was complete (before its units change)."""

@@ -48,7 +48,7 @@ def write_config(folder: Path, files: dict[str, list[str]] | None = None, *, run
     folder.mkdir(parents=True, exist_ok=True)
     lines = ['name = "test"', 'root = "corpus"', 'unit = "200 kB"']
     for name, patterns in (files or SMALL).items():
-        paths = [p if os.path.isabs(p) else str(DATA / p) for p in patterns]
+        paths = [p if os.path.isabs(p) or "://" in p else str(DATA / p) for p in patterns]
         kind = "warc" if name.startswith("web") else "wikimedia"
         lines += ["[[source]]", f'name = "{name}"', f'format = "{kind}"', f"paths = {json.dumps(paths)}"]
     lines += [
@@ -59,7 +59,7 @@ def write_config(folder: Path, files: dict[str, list[str]] | None = None, *, run
         "min = 200",
         "[tokenizer]",
         'kind = "bpe"',
-        f"vocab_size = {1000 if files else 4000}",
+        f"vocab_size = {1500 if files else 4000}",
         'sample = "400 kB"',
         "[shards]",
         "tokens = 100_000",

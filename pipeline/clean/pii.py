@@ -25,33 +25,50 @@ Match = tuple[int, int, str]
 """Start and end of what was found, and its canonical form (what the replacement depends on)."""
 
 _LOCAL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}\Z")
-_DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])")
+_DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.){1,8}[A-Za-z]{2,24}(?![\w@+-])")
 _EXAMPLES = ("example.com", "example.org", "example.net")
 
-_IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
+_IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])[23][0-9A-Fa-f]{3}:[0-9A-Fa-f:]{2,34}(?![\w:])")
 _VERSION = re.compile(
-    r"(?:\bv|\bver|\bversions?|\breleases?|\bbuild|\bfirmware|\bsection|§|\bno|\bnumber)[.:]?\s*\Z", re.I
+    r"(?:\b(?:v|ver|versions?|releases?|build|firmware|section|no|number)|§)[.:]?\s*\Z", re.IGNORECASE
 )
 
 _PHONE = re.compile(
-    r"(?<![\w+])(?:\+(?!999)\d{1,3}(?:[ .-]?\(?\d{1,4}\)?){2,5}|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4})(?!\w|[.-]\d)"
+    r"(?<![\w+])(?:\+(?!999)\d{1,3}(?:[ .-]?\(\d{1,4}\)|[ .-]?\d{1,4}){2,5}"
+    r"|\(\d{3}\) ?\d{3}[ .-]\d{4}|\d{3}[.-]\d{3}[.-]\d{4})(?!\w|[.-]\d)"
 )
 _IBAN = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?!\w)")
 _CARD = re.compile(r"(?<![\w.-])[2-6](?:[ -]?\d){12,18}(?![\w-]|\.\d)")
 
-IBAN_LENGTHS = dict(
-    pair.split(":")
-    for pair in ["AD:24", "AE:23", "AL:28", "AT:20", "AZ:28", "BA:20", "BE:16", "BG:22", "BH:22", "BR:29", "BY:28", "CH:21", "CR:22", "CY:28", "CZ:24", "DE:22", "DK:18", "DO:28", "EE:20", "EG:29", "ES:24", "FI:18", "FO:18", "FR:27", "GB:22", "GE:22", "GI:23", "GL:18", "GR:27", "GT:28", "HR:21", "HU:28", "IE:22", "IL:23", "IQ:23", "IS:26", "IT:27", "JO:30", "KW:30", "KZ:20", "LB:28", "LI:21", "LT:20", "LU:20", "LV:21", "MC:27", "MD:24", "ME:22", "MK:19", "MR:27", "MT:31", "MU:30", "NL:18", "NO:15", "PK:24", "PL:28", "PS:29", "PT:25", "QA:29", "RO:24", "RS:22", "SA:24", "SE:24", "SI:19", "SK:24", "SM:27", "TN:24", "TR:26", "UA:29", "VA:22", "VG:24", "XK:20"]
-)
-"""Characters of an IBAN by country (ISO 13616 registry)."""
+IBAN_LENGTHS = {
+    15: "NO",
+    16: "BE",
+    18: "DK FI FO GL NL",
+    19: "MK SI",
+    20: "AT BA EE KZ LT LU XK",
+    21: "CH HR LI LV",
+    22: "BG BH CR DE GB GE IE ME RS VA",
+    23: "AE GI IL IQ",
+    24: "AD CZ ES MD PK RO SA SE SK TN VG",
+    25: "PT",
+    26: "IS TR",
+    27: "FR GR IT MC MR SM",
+    28: "AL AZ BY CY DO GT HU LB PL",
+    29: "BR EG PS QA UA",
+    30: "JO KW MU",
+    31: "MT",
+}
+"""Countries by the number of characters of their IBAN (ISO 13616 registry)."""
+
+_IBAN_LENGTH = {country: length for length, countries in IBAN_LENGTHS.items() for country in countries.split()}
 
 
 def redact(texts: pa.Array, key: bytes, kinds: Sequence[str] = ()) -> tuple[pa.Array, dict[str, np.ndarray]]:
     """Return the texts with personal data replaced, and how often each kind was found per document (int64).
 
-    ``kinds`` are names of `KINDS`, all of them by default. ``key`` (up to 64 bytes) keys the replacements: keep it secret and
-    the same. Raises UsageError for an unknown kind or an empty key.
+    ``kinds`` are names of `KINDS`, all of them by default. ``key`` (up to 64 bytes) keys the replacements: keep it
+    secret and the same. Raises UsageError for an unknown kind or an empty key.
     """
     chosen = list(kinds) or list(KINDS)
     for kind in chosen:
@@ -94,13 +111,15 @@ def _digest(key: bytes, kind: str, canonical: str) -> int:
 def emails(text: str) -> Iterator[Match]:
     """Find e-mail addresses (RFC 5322's unquoted form, with a domain of letters)."""
     at = text.find("@")
+    done = 0
     while at >= 0:
-        local = _LOCAL.search(text, max(0, at - 64), at)
+        local = _LOCAL.search(text, max(done, at - 64), at)
         domain = _DOMAIN.match(text, at + 1)
         if local and domain and not domain.group().lower().endswith(_EXAMPLES):
             start = local.start() + len(local.group()) - len(local.group().lstrip(".'*/=?|{"))
             if start < at:
-                yield start, domain.end(), text[start : domain.end()].lower()
+                done = domain.end()
+                yield start, done, text[start:done].lower()
         at = text.find("@", at + 1)
 
 
@@ -117,13 +136,14 @@ def addresses(text: str) -> Iterator[Match]:
 
 def _is_public(value: str) -> bool:
     try:
-        return ipaddress.ip_address(value).is_global
+        address = ipaddress.ip_address(value)
     except ValueError:
         return False
+    return address.is_global and not address.is_multicast
 
 
 def phones(text: str) -> Iterator[Match]:
-    """Find telephone numbers: international ("+49 30 1234567", 8 to 15 digits) and North American ("(212) 555-0199")."""
+    """Find telephone numbers: international ("+49 30 1234567", 8 to 15 digits), North American ("(212) 555-0199")."""
     for match in _PHONE.finditer(text):
         digits = _digits(match.group())
         if 8 <= len(digits) <= 15:
@@ -131,10 +151,10 @@ def phones(text: str) -> Iterator[Match]:
 
 
 def ibans(text: str) -> Iterator[Match]:
-    """Find bank account numbers (ISO 13616) of the right length for their country, with a right checksum."""
+    """Find bank account numbers (ISO 13616): the length of their country and a right checksum."""
     for match in _IBAN.finditer(text):
         value = match.group().replace(" ", "")
-        length = int(IBAN_LENGTHS.get(value[:2], 0))
+        length = _IBAN_LENGTH.get(value[:2], 0)
         if len(value) < length or not length:
             continue
         value = value[:length]
@@ -179,4 +199,5 @@ KINDS: dict[str, tuple[Callable[[str], Iterator[Match]], Callable[[int], str]]] 
     "card": (cards, lambda digest: f"0000 0000 {digest % 10**4:04d} {digest // 10**4 % 10**4:04d}"),
     "phone": (phones, lambda digest: f"+999 {digest % 10**9:09d}"),  # a country code that is not assigned
 }
-"""Kinds of personal data by name: how it is found, and its replacement given a 64-bit keyed digest. Earlier kinds go first."""
+"""Kinds of personal data by name: how it is found, and its replacement for a 64-bit keyed digest. Earlier kinds go
+first."""

@@ -6,12 +6,12 @@ Everything that reads texts shares one `Segments` object, so that a batch is seg
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline.clean import characters
+from pipeline.clean import characters, words
 from pipeline.clean.characters import LETTER, SPACE, WORD, Wide, has
 from pipeline.clean.hashing import hash_spans
 
@@ -37,80 +37,6 @@ _TERMINAL_LAST = np.array([last for _, last in TERMINAL])
 
 ELLIPSIS, BULLET = (np.frombuffer(char.encode(), np.uint8) for char in "…•")
 
-ABBREVIATIONS = [
-    "Adm",
-    "Bros",
-    "Co",
-    "co",
-    "Corp",
-    "Dr",
-    "Gen",
-    "Gov",
-    "Inc",
-    "Jr",
-    "Ltd",
-    "Md",
-    "Messrs",
-    "Mo",
-    "Mont",
-    "Mr",
-    "Mrs",
-    "Ms",
-    "Ph.D",
-    "Prof",
-    "Rep",
-    "Rev",
-    "Sen",
-    "Sr",
-    "St",
-    "vs",
-    "v.s",
-    "Jan",
-    "Feb",
-    "Mar",
-    "Apr",
-    "Jun",
-    "Jul",
-    "Aug",
-    "Sep",
-    "Sept",
-    "Oct",
-    "Nov",
-    "Dec",
-    "Ala",
-    "Ariz",
-    "Ark",
-    "Calif",
-    "Colo",
-    "Conn",
-    "Del",
-    "Fla",
-    "Ga",
-    "Ia",
-    "Id",
-    "Ill",
-    "Ind",
-    "Kan",
-    "Kans",
-    "Ky",
-    "La",
-    "Mass",
-    "Mich",
-    "Minn",
-    "Miss",
-    "Neb",
-    "Nebr",
-    "Nev",
-    "Okla",
-    "Ore",
-    "Pa",
-    "Tenn",
-    "Va",
-    "Wash",
-    "Wis",
-]
-"""English words whose full stop belongs to them (besides single letters)."""
-
 
 def is_terminal(points: np.ndarray) -> np.ndarray:
     """Return which code points end a sentence (bool)."""
@@ -130,12 +56,6 @@ _WIDTHS = np.array([1] * 0xC0 + [2] * 0x20 + [3] * 0x10 + [4] * 0x10)
 _ALPHA = _table("isalpha") | (
     np.arange(256) >= 128
 )  # a word's byte above 127 is part of a letter, with rare exceptions
-
-
-@lru_cache(maxsize=1)
-def _abbreviations() -> np.ndarray:
-    ends = np.cumsum([len(word) for word in ABBREVIATIONS])
-    return hash_spans(np.frombuffer("".join(ABBREVIATIONS).encode(), np.uint8), np.append(0, ends[:-1]), ends)
 
 
 def _equal(data: np.ndarray, starts: np.ndarray, value: bytes) -> np.ndarray:
@@ -299,7 +219,7 @@ class Segments:
         before = ends[stopped] - 2
         single = ends[stopped] - starts[stopped] == 1
         initial = _ALPHA[data[ends[stopped] - 1]] & (single | ((before >= 0) & (data[before] == ord("."))))
-        known = np.isin(hash_spans(data, starts[stopped], ends[stopped]), _abbreviations())
+        known = np.isin(hash_spans(data, starts[stopped], ends[stopped]), words.hashes("abbreviations", "en"))
         stopped = stopped[initial | known]
         symbol[ends[stopped]] = False
         ends[stopped] += 1

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.clean import repetition
+from pipeline.clean import repetition, words
 from pipeline.clean.characters import LETTER, SPACE, has
 from pipeline.clean.hashing import hash_spans
 from pipeline.clean.segments import BULLET, ELLIPSIS, Segments, Spans, is_terminal
@@ -54,12 +54,6 @@ DEFINITIONS: dict[str, str] = {
     },
 }
 """Every statistic by name, with its definition. Columns of `compute` are in this order, all float64."""
-
-STOP_WORDS: dict[str, tuple[str, ...]] = {
-    "en": ("the", "be", "to", "of", "and", "that", "have", "with"),
-}
-"""Stop words by language: for English the eight of Gopher (Rae et al. 2021, arXiv 2112.11446, appendix A.1.1)."""
-
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "text": ("characters", "letter_share", "space_share", "curly_brackets"),
@@ -136,14 +130,14 @@ def _text_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
 
 def _word_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
     units, symbol = segments.units
-    words = np.bincount(units.documents[~symbol], minlength=segments.count)
+    plain = np.bincount(units.documents[~symbol], minlength=segments.count)
     every = np.bincount(units.documents, minlength=segments.count)
     lengths = segments.characters(units.starts[~symbol], units.ends[~symbol])
     alphabetic = np.bincount(units.documents[segments.alphabetic], minlength=segments.count)
     return (
-        words,
-        every - words,
-        _ratio(_sum(lengths, units.documents[~symbol], segments.count), words),
+        plain,
+        every - plain,
+        _ratio(_sum(lengths, units.documents[~symbol], segments.count), plain),
         _ratio(alphabetic, every),
         _ratio(_count_sign(segments, "#"), every),
         _ratio(_ellipses(segments), every),
@@ -165,20 +159,14 @@ def _stop_word_family(segments: Segments, language: str | pa.Array) -> Iterable[
     units, _ = segments.units
     codes = np.array([language] * segments.count if isinstance(language, str) else language.to_pylist(), dtype=object)
     found = np.full(segments.count, np.nan)
-    for code in sorted({code for code in codes.tolist() if code in STOP_WORDS}):
+    for code in sorted(set(codes.tolist()) & set(words.lists()["stop_words"])):
         rows = codes == code
         found[rows] = 0
-        for value in _word_hashes(STOP_WORDS[code]).tolist():
+        for value in words.hashes("stop_words", code).tolist():
             present = np.zeros(segments.count, bool)
             present[units.documents[segments.unit_hashes == np.uint64(value)]] = True
             found += present & rows
     return (found,)
-
-
-def _word_hashes(words: tuple[str, ...]) -> np.ndarray:
-    data = np.frombuffer("".join(words).encode(), np.uint8)
-    ends = np.cumsum([len(word.encode()) for word in words])
-    return hash_spans(data, np.append(0, ends[:-1]), ends)
 
 
 def _line_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:

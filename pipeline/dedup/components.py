@@ -60,32 +60,34 @@ def keepers(star: np.ndarray, ranks: np.ndarray) -> np.ndarray:
 
 def forest_add(forest: bytes, edges: np.ndarray) -> bytes:
     """Return the forest with more edges ("S16", edges x 2); an edge from a document to itself says nothing."""
-    return forest_merge([forest], edges[edges[:, 0] != edges[:, 1]].tobytes())
+    return _merged([forest], edges[edges[:, 0] != edges[:, 1]].tobytes())
 
 
-def forest_merge(forests: Iterable[bytes], edges: bytes = b"") -> bytes:
-    """Return the forest of all edges of several forests (and of the bare ones given)."""
-    forests = list(forests)
+def forest_merge(forests: Iterable[bytes]) -> bytes:
+    """Return the forest of all edges of several forests."""
+    return _merged(list(forests), b"")
+
+
+def _merged(forests: list[bytes], edges: bytes) -> bytes:
     compacted = max((int.from_bytes(forest[:8], "little") for forest in forests), default=0)
-    body = b"".join([*(forest[8:] for forest in forests), edges])
-    if len(body) // 32 - compacted > max(compacted, SLACK):
-        return _compact(body)
-    return compacted.to_bytes(8, "little") + body
+    # Views, so that the edges are copied once: forests are large and merged often.
+    merged = b"".join([compacted.to_bytes(8, "little"), *(memoryview(forest)[8:] for forest in forests), edges])
+    return _compact(merged) if len(merged) // 32 - compacted > max(compacted, SLACK) else merged
 
 
 def clusters(forest: bytes) -> np.ndarray:
     """Return the clusters of a forest, of two documents and more, as `connected` does."""
-    return connected(_edges(forest[8:]))
+    return connected(_edges(forest))
 
 
-def _compact(body: bytes) -> bytes:
-    star = connected(_edges(body))
+def _compact(forest: bytes) -> bytes:
+    star = connected(_edges(forest))
     star = star[star[:, 0] != star[:, 1]]
     return len(star).to_bytes(8, "little") + star.tobytes()
 
 
-def _edges(body: bytes) -> np.ndarray:
-    return np.frombuffer(body, "S16").reshape(-1, 2)
+def _edges(forest: bytes) -> np.ndarray:
+    return np.frombuffer(forest, "S16", offset=8).reshape(-1, 2)
 
 
 def _distinct(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

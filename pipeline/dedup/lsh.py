@@ -60,35 +60,34 @@ def pack(band_hashes: np.ndarray, ids: np.ndarray, ranges: int = 1) -> dict[tupl
     Documents without a signature are in none. ``ranges`` cuts each band into so many equal parts of the hash values.
     """
     blocks = {}
+    words = np.ascontiguousarray(ids).view("<u8").reshape(-1, 2)
     for band in range(band_hashes.shape[1]):
         keys = band_hashes[:, band]
-        signed = keys != NO_BAND
-        records = np.empty(int(signed.sum()), BAND_RECORD)
-        records["key"], records["id"] = keys[signed], ids[signed]
+        signed = np.flatnonzero(keys != NO_BAND)
+        records = np.empty((len(signed), 3), "<u8")
+        records[:, 0] = keys[signed]
+        records[:, 1:] = words[signed]
         blocks.update(_cut(band, records, keys[signed], ranges))
     return blocks
 
 
 def pack_texts(text_hashes: np.ndarray, ids: np.ndarray, ranges: int = 1) -> dict[tuple[int, int], bytes]:
-    """Return the blocks, by (TEXT, range), of documents with these text hashes (uint8, documents x 16) and ids
-    ("S16")."""
-    keys = np.ascontiguousarray(text_hashes).view("S16").ravel()
-    records = np.empty(len(keys), TEXT_RECORD)
-    records["key"], records["id"] = keys, ids
-    return _cut(TEXT, records, halves(keys)[0] if len(keys) else np.empty(0, np.uint64), ranges)
+    """Return the blocks, by (TEXT, range), of documents with these text hashes (uint8, documents x 16) and ids ("S16")."""
+    keys = np.ascontiguousarray(text_hashes).view("<u8").reshape(-1, 2)
+    records = np.concatenate([keys, np.ascontiguousarray(ids).view("<u8").reshape(-1, 2)], axis=1)
+    return _cut(TEXT, records, keys[:, 0].byteswap(), ranges)
 
 
 def _cut(band: int, records: np.ndarray, leading: np.ndarray, ranges: int) -> dict[tuple[int, int], bytes]:
-    """Return the records by range of their key's leading 64 bits: range r of R holds the keys with key * R / 2^64 in
-    [r, r + 1)."""
+    """Return the records (rows of 8-byte words) by range of the leading 64 bits of their keys: range r of R holds the keys
+    with key * R / 2^64 in [r, r + 1)."""
     if not 1 <= ranges <= 1 << 16:
         raise ValueError(f"ranges must be in 1..65536, not {ranges}")
     if ranges == 1:
         return {(band, 0): records.tobytes()} if len(records) else {}
-    part = (leading >> np.uint64(32)) * np.uint64(ranges) >> np.uint64(32)
-    order = np.argsort(part, kind="stable")
-    bounds = np.searchsorted(part[order], np.arange(ranges + 1, dtype=np.uint64))
-    records = records[order]
+    part = ((leading >> np.uint64(32)) * np.uint64(ranges) >> np.uint64(32)).astype(np.uint16)  # a radix sort
+    records = records[np.argsort(part, kind="stable")]
+    bounds = np.concatenate(([0], np.cumsum(np.bincount(part, minlength=ranges)))).tolist()
     return {
         (band, index): records[bounds[index] : bounds[index + 1]].tobytes()
         for index in range(ranges)

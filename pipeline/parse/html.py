@@ -23,7 +23,8 @@ Extractor = Literal["mill", "resiliparse", "trafilatura", "plain"]
 
 MAX_NESTING = 500  # the other extractors take quadratic time, or silently find nothing, beyond some such depth
 _SURE = 0.3  # logit from which a block is taken: best for F1 in cross-validation on half A
-_FEW = 150  # characters of chosen text below which less certain blocks are taken too
+_FEW = 150  # characters, and share of the page's text, below which less certain blocks are taken too
+_SHARE = 0.2
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,11 @@ def extract(html: bytes, url: str = "", encoding: str | None = None, options: Op
 def choose(logits: np.ndarray, page: html_blocks.Page) -> np.ndarray:
     """Which blocks are the main text, by the classifier's verdicts."""
     chosen = logits > _SURE
-    sizes = np.array([len(text) for text in page.text])
-    if sizes[chosen].sum() < _FEW:  # a short text among much else: what comes nearest
+    sizes = np.array([len(text) for text in page.text]) - np.array(page.link)
+    taken = sizes[chosen].sum()
+    if taken < _SHARE * sizes.sum():  # not an article: lists, forums and shop fronts are less sure of themselves
+        chosen |= logits > _SURE - 2.3
+    elif taken < _FEW:
         chosen |= logits > _SURE - 1.5
     return chosen
 

@@ -27,6 +27,8 @@ _NAME = re.compile(r"<(/?[a-zA-Z][a-zA-Z0-9]*)")
 _SENTINEL = "\">'>>"
 _TITLE = re.compile(r"<title\b[^>]*>([^<]{0,2000})", re.I)
 _BODY = re.compile(r'"articleBody"\s*:\s*"((?:[^"\\]|\\.)*)"', re.S)
+_TYPE = re.compile(r'"@type"\s*:\s*\[?\s*"([A-Za-z]{1,40})"')
+_OPEN_GRAPH = re.compile(r"og:type[\"'][^>]{0,40}?content=[\"']([a-z]{1,20})|content=[\"']([a-z]{1,20})[\"'] property=[\"']og:type")
 _ANY_TAG = re.compile(r"<[^>]{0,2000}>")
 _NAMES = re.compile(r"(?:class|id|role|itemprop)\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s>\"']+)", re.I)
 _TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
@@ -219,6 +221,7 @@ class Page:
     own: list[int] = field(default_factory=lambda: [0])
     sign: list[int] = field(default_factory=lambda: [0])
     title: str = ""
+    claims: tuple[bool, ...] = ()  # what the page says it is, see `claims`
     declared: str = ""  # the article's body as the page's own metadata (JSON-LD) has it
 
 
@@ -300,6 +303,21 @@ def nesting(html: str) -> int:
     return deepest
 
 
+def claims(html: str) -> tuple[bool, ...]:
+    """What kind of page it says it is: (Open Graph article, Open Graph other, article, product, question, list)."""
+    found = _OPEN_GRAPH.search(html)
+    graph = (found[1] or found[2]) if found else ""
+    types = set(_TYPE.findall(html)) if '"@type"' in html else set()
+    return (
+        graph == "article",
+        graph not in ("", "article"),
+        not types.isdisjoint(("Article", "NewsArticle", "BlogPosting", "TechArticle", "ReportageNewsArticle")),
+        not types.isdisjoint(("Product", "Offer", "Service", "SoftwareApplication")),
+        not types.isdisjoint(("DiscussionForumPosting", "QAPage", "Question", "FAQPage")),
+        not types.isdisjoint(("ItemList", "CollectionPage", "WebSite")),
+    )
+
+
 def declared_body(html: str) -> str:
     """The longest ``articleBody`` of the page's JSON-LD as plain text, ``""`` where there is none."""
     longest = max(_BODY.findall(html), key=len, default="")
@@ -317,6 +335,7 @@ def blocks(html: str) -> Page:
     match = _TITLE.search(html[:200_000])
     if match:
         page.title = " ".join(entities.unescape(match[1]).split())
+    page.claims = claims(html)
     if '"articleBody"' in html:
         page.declared = declared_body(html)
     parts = _TAG.split(without_raw(html) + _SENTINEL)

@@ -58,6 +58,7 @@ _AROUND_BITS = 1 << np.arange(N_BITS)
 _NEAR_BITS = 1 << np.arange(N_ZONES)
 _MARK_BITS = 1 << np.arange(_N_MARKS)
 _TAG_CODES = np.arange(1, len(TAGS))
+N_DECLARED = 10  # the last columns: what the page's metadata says, which many pages lack
 LONG = 100  # characters outside links from which a block counts as running text
 
 
@@ -233,7 +234,7 @@ def features(page: Page) -> np.ndarray:
     if len(declared) > 100:
         told[:] = [len(key) > 3 and key in declared for key in (_NOT_WORD.sub("", text[:90])[:60] for text in texts)]
     covered = float((told * size).sum()) / max(len(declared), 1)
-    columns += [told, np.full(n, min(covered, 1.0)), (1 - told) * (covered > 0.7), told * (size > 40)]
+    told_columns = [told, np.full(n, min(covered, 1.0)), (1 - told) * (covered > 0.7), told * (size > 40)]
 
     # Place on the page.
     order = np.arange(n, dtype=np.float32)
@@ -290,6 +291,7 @@ def features(page: Page) -> np.ndarray:
         low = np.maximum(place_in - width, 0)
         high = np.minimum(place_in + width + 1, n)
         tables.append((running[high] - running[low]) / (high - low)[:, None])
+    tables += [np.broadcast_to(np.array(page.claims), (n, len(page.claims))), np.stack(told_columns, 1)]
     return np.concatenate(tables, 1, dtype=np.float32)
 
 
@@ -299,4 +301,3 @@ def _distance(where: np.ndarray, order: np.ndarray, side: int) -> np.ndarray:
         return _distance(where[::-1], order, 1)[::-1]
     last = np.maximum.accumulate(np.where(where, order, -1e9))
     return np.minimum(order - last, 200)
-

@@ -10,6 +10,7 @@ that is not well-formed costs that page and no other, and each page's place in t
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import re
 import zlib
@@ -240,13 +241,15 @@ def read_site(path: str) -> SiteInfo:
     XML file attacks its reader.
     """
     with open_input(path) as raw:
-        return _read_head(path, _open_blocks(path, raw, 0))
+        return _read_head(path, _open_blocks(path, raw, 0))[0]
 
 
-def _read_head(path: str, blocks: Iterator[_Block]) -> SiteInfo:
-    head = b""
+def _read_head(path: str, blocks: Iterator[_Block]) -> tuple[SiteInfo, list[_Block]]:
+    """The siteinfo, and the blocks that were read for it."""
+    head, seen = b"", []
     for block in blocks:
         head += block.data
+        seen.append(block)
         if b"<page>" in head or b"</siteinfo>" in head or len(head) > _MAX_TOKEN:
             break
     before, closing, _ = head.partition(b"<page>")[0].partition(b"</siteinfo>")
@@ -290,7 +293,7 @@ def _read_head(path: str, blocks: Iterator[_Block]) -> SiteInfo:
     except expat.ExpatError as fault:
         raise InputError(f"the head is not XML: {fault}", file=path, offset=0, mend=_CHECK) from fault
     name = re.split(r"[/\\]", path)[-1]
-    return site_from_head(fields, tuple(namespaces), language, name)
+    return site_from_head(fields, tuple(namespaces), language, name), seen
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -476,9 +479,12 @@ def read_pages(
 
     Raises ``InputError``, after every whole page, for a file that is cut, damaged or no MediaWiki export.
     """
-    site = read_site(path)
+    site = read_site(path) if start else None
     with open_input(path) as raw:
         blocks = _open_blocks(path, raw, start)
+        if site is None:
+            site, seen = _read_head(path, blocks)
+            blocks = chain(seen, blocks)
         page: _PageParser | None = None
         gap: _Gap | None = None  # since the last page's end
         last = None
@@ -742,4 +748,6 @@ def _judge(parsed: Parsed, page: Page, options: Options) -> None:
 @cache
 def _sandbox(timeout_s: float, memory_mb: int) -> Sandbox:
     """One worker for all files that this process reads."""
-    return Sandbox(wikitext.render, timeout_s=timeout_s, memory_mb=memory_mb)
+    sandbox = Sandbox(wikitext.render, timeout_s=timeout_s, memory_mb=memory_mb)
+    atexit.register(sandbox.close)
+    return sandbox

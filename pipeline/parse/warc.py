@@ -15,13 +15,15 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from functools import cache
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, UsageError
 from pipeline.parse import encoding, html, http
 from pipeline.parse.record import Parsed
+from pipeline.parse.sandbox import Killed, Sandbox
 from pipeline.parse.warc_stream import (
     GZIP_MAGIC,
     READ_BYTES,
@@ -33,6 +35,7 @@ from pipeline.parse.warc_stream import (
     gzip_member,
     read_dictionary,
 )
+from pipeline.parse.warc_urls import UrlFilter, UrlRules
 from pipeline.storage import open_input
 
 MAX_HEADER = 1 << 16
@@ -393,20 +396,46 @@ def read_records(
 class Options:
     """What becomes a document and how."""
 
-    extractor: str = "resiliparse"
+    page: html.Options = field(default_factory=html.Options)
+    urls: UrlRules = field(default_factory=UrlRules)
     max_record: int = MAX_RECORD  # bytes of a record's block
     max_payload: int = 16 << 20  # bytes of the decoded page
     keep_truncated: bool = False  # pages that the crawler cut (WARC-Truncated)
-    verify_digests: bool = False
+    verify_digests: bool = False  # block and payload digests, where a record has them
+    obey_robots: bool = False  # drop pages whose robots meta tag says noindex, noai, none, or reserves text mining
+    timeout_s: float = 30.0  # a page; 0 reads the pages in this process, without any limit
+    memory_mb: int = 2048
 
 
-def parse(path: str, start: int, stop: int | None, options: Options) -> Iterator[Parsed]:
-    """One `Parsed` a record of ``path`` that begins in ``start:stop``; raises as `read_records`."""
+def parse(path: str, start: int = 0, stop: int | None = None, options: Options | None = None) -> Iterator[Parsed]:
+    """One `Parsed` a record of ``path`` that begins in ``start:stop``; raises as `read_records`.
+
+    Reasons for no document: ``not_a_response:<type>``, ``not_http``, ``redirect``, ``http_status``, ``not_html``,
+    ``truncated``, ``too_large``, ``empty``, ``robots``, ``url_*`` (see `UrlFilter`), ``parse_timeout``,
+    ``parse_memory``, ``parse_crash``, ``too_deep``; ``error:header``, ``error:content_length``,
+    ``error:block_digest``, ``error:payload_digest``, ``error:http_encoding``, ``error:extract``. Pages are read in a
+    process that can be killed.
+    """
+    options = options or Options()
+    unwanted = UrlFilter(options.urls).reason
+    extract = _sandbox(options.timeout_s, options.memory_mb) if options.timeout_s else html.extract
+    name = re.split("[/]", path)[-1]
     for record in read_records(path, start, stop, max_record=options.max_record):
-        yield _parsed(record, options)
+        row = _parsed(record, options, unwanted, extract)
+        if not row.identity:
+            row.identity = f"{name}:{row.offset}:{row.record}"
+        yield row
 
 
-def _parsed(record: Record, options: Options) -> Parsed:
+@cache
+def _sandbox(timeout_s: float, memory_mb: int) -> Sandbox:
+    """One worker for all files that this process reads."""
+    return Sandbox(html.extract, timeout_s=timeout_s, memory_mb=memory_mb)
+
+
+def _parsed(
+    record: Record, options: Options, unwanted: Callable[[str], str], extract: Callable[..., html.Extraction]
+) -> Parsed:
     row = Parsed(
         identity=record.id or f"{record.url} {record.headers.get('date') or record.date or ''}".strip(),
         text="",
@@ -420,16 +449,18 @@ def _parsed(record: Record, options: Options) -> Parsed:
         value=record.value,
         threshold=record.threshold,
     )
-    if not row.identity:
-        row.identity = f"{row.offset}{row.record}"
     if row.reason:
         return row
     if options.verify_digests and not digest_agrees(record.headers.get("warc-block-digest", ""), record.block):
         row.reason = "error:block_digest"
-    elif record.type == "conversion":
-        _conversion(record, row)
-    elif record.type in ("response", "resource"):
-        _page(record, row, options)
+    elif record.type in ("response", "resource", "conversion"):
+        row.reason = unwanted(record.url)
+        if row.reason:
+            pass
+        elif record.type == "conversion":
+            _conversion(record, row)
+        else:
+            _page(record, row, options, extract)
     else:
         row.reason = f"not_a_response:{record.type[:32]}"
     return row
@@ -445,7 +476,7 @@ def _conversion(record: Record, row: Parsed) -> None:
         row.reason = "empty"
 
 
-def _page(record: Record, row: Parsed, options: Options) -> None:
+def _page(record: Record, row: Parsed, options: Options, extract: Callable[..., html.Extraction]) -> None:
     declared = record.content_type
     payload = record.block
     response = None
@@ -465,12 +496,24 @@ def _page(record: Record, row: Parsed, options: Options) -> None:
     row.reason, row.value, row.threshold = _refusal(record, response, declared, payload, options)
     if row.reason:
         return
-    page = html.extract(
-        payload, record.url, encoding=http.charset(declared) or None, options=html.Options(extractor=options.extractor)
-    )
-    row.text, row.title = page.text, page.title
-    if not row.text:
-        row.reason = "empty"
+    try:
+        page = extract(payload, record.url, http.charset(declared) or None, options.page)
+    except Killed as fault:
+        row.reason, row.threshold = f"parse_{fault.limit}", fault.threshold
+        return
+    except UsageError:
+        raise
+    except Exception:  # noqa: BLE001 (a fault of ours in one page: it is counted, and the next is read)
+        row.reason = "error:extract"
+        return
+    row.title, row.reason = page.title, page.reason
+    if options.obey_robots and not _OPT_OUTS.isdisjoint(re.split(r"[,\s]+", page.robots)):
+        row.reason = "robots"
+    if not row.reason:
+        row.text = page.text
+
+
+_OPT_OUTS = frozenset(("noindex", "none", "noai", "tdm-reservation"))
 
 
 def _refusal(

@@ -18,12 +18,12 @@ from pipeline.parse.wikitext_brackets import (
     BREAK,
     HOLE,
     PIPE,
-    PRIVATE,
     Saved,
     decode_entities,
     resolve,
     resolve_variants,
     take_extensions,
+    without_private,
 )
 from pipeline.parse.wikitext_functions import to_script
 from pipeline.parse.wikitext_lines import render_lines, resolve_tables, table_rows
@@ -83,10 +83,7 @@ class _Renderer:
             self.dropped |= _sections().get(site.language.partition("-")[0], _sections()["en"])
 
     def render(self, text: str, title: str) -> str:
-        if PRIVATE.search(text):
-            text = PRIVATE.sub("", text)
-        if "\r" in text:
-            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        text = without_private(text)
         saved = Saved()
         if "<" in text:
             text = take_extensions(text, saved, self.options.math)
@@ -220,15 +217,15 @@ def _external(match: re.Match[str]) -> str:
 
 # ---------------------------------------------------------------------------------------------------------------------
 
-_ODD_SPACE = re.compile("[\u00a0\u2007\u2009\u200a\u202f]")
-_ODD = re.compile("[\u00ad\u200b\u200e\u200f\u2028\u2029\u2060\ufeff\u007f\x00\x03-\x08]")
-_SPACES = re.compile("[ \t]{2,}")
-_BLANK_LINES = re.compile("\n{3,}")
+_ODD = re.compile("[\u00a0\u2007\u2009\u200a\u202f\u00ad\u200b\u200e\u200f\u2028\u2029\u2060\ufeff\u007f\x00\x03-\x08]")
+_SPACES = frozenset("\u00a0\u2007\u2009\u200a\u202f")
 
 
 def _tidy(text: str) -> str:
-    """No-break and thin spaces as spaces, invisible marks gone, one space for several, one blank line for several."""
-    text = _ODD_SPACE.sub(" ", text)
-    text = _ODD.sub("", text)
-    text = _SPACES.sub(" ", text)
-    return _BLANK_LINES.sub("\n\n", text).strip()
+    """No-break and thin spaces as spaces, invisible marks gone, one space for several."""
+    if not text.isascii():
+        text = _ODD.sub(lambda match: " " if match[0] in _SPACES else "", text)
+    text = text.replace("\t", " ")
+    while "  " in text:
+        text = text.replace("  ", " ")
+    return text

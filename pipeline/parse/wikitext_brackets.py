@@ -20,7 +20,7 @@ PIPE, EQUALS = "\x03", "\x04"  # "|" and "=" that came out of an inner template 
 LOST = "\x06"  # a template of unknown text was removed here: a sentence cannot do without it
 BREAK = "\x05"  # a line break inside a paragraph, which begins no list and no heading
 
-PRIVATE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
+_CONTROLS = bytes({*range(0x20)} - {0x09, 0x0A, 0x0D})
 _MAX_DEPTH = 100  # MediaWiki's own limit is 100 levels of templates
 _MAX_GROWTH = 100_000  # characters an expansion may have beyond its own source
 
@@ -55,6 +55,19 @@ def _entity(match: re.Match[str]) -> str:
     if code > 0x10FFFF or 0xD800 <= code < 0xE000 or (code < 0x20 and code not in (9, 10)):
         return ""
     return chr(code)
+
+
+def without_private(text: str) -> str:
+    """A text without the characters that are private here or that UTF-8 cannot hold, and with plain line ends."""
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError:  # lone surrogates
+        data = text.encode("utf-8", "ignore")
+        text = data.decode("utf-8")
+    kept = data.translate(None, _CONTROLS)
+    if len(kept) != len(data):
+        text = kept.decode("utf-8")
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 class Saved(list[str]):

@@ -11,36 +11,34 @@ from pipeline.parse.wikitext_brackets import BREAK, HOLE, LOST
 # Tables
 
 _TABLE_MARK = re.compile(
-    r"^[ \t:*#;\x00\x06]*\{\||^[ \t\x00\x06]*\|\}|<(/?)table\b[^<>]*>|^=[^\n]+=[ \t]*$", re.MULTILINE | re.IGNORECASE
+    r"\n[ \t:*#;\x00\x06]*(?:\{\||\|\})|\n=[^\n]+=[ \t]*(?=\n|\Z)|<(/?)table\b[^<>]*>", re.IGNORECASE
 )
-_NOT_TABLE = " \t:*#;\x00\x06"
+_BEFORE_MARK = "\n \t:*#;\x00\x06"
 
 
 def resolve_tables(text: str, table: Callable[[str], str]) -> str:
     """Replace each outermost table by what ``table`` makes of its source; one that never closes ends at a heading."""
     if "{|" not in text and "<table" not in text and "<TABLE" not in text:
         return text
+    text = "\n" + text
     out: list[str] = []
     done = depth = begin = 0
     for match in _TABLE_MARK.finditer(text):
-        mark = match[0].lstrip(_NOT_TABLE)
+        mark = match[0].lstrip(_BEFORE_MARK)
         if mark[0] == "{" or (mark[0] == "<" and not match[1]):
             if not depth:
                 begin = match.start()
             depth += 1
         elif mark[0] == "=":
             if depth:  # a heading: the table was never closed
-                out += (text[done:begin], "\n")
+                out.append(text[done:begin])
                 done, depth = match.start(), 0
         elif depth:
             depth -= 1
             if not depth:
-                out += (text[done:begin], HOLE, table(text[begin : match.end()]))
+                out += (text[done:begin], "\n", HOLE, table(text[begin : match.end()]))
                 done = match.end()
-    if depth:
-        out += (text[done:begin], HOLE)
-    else:
-        out.append(text[done:])
+    out.append(text[done : begin if depth else len(text)])
     return "".join(out)
 
 

@@ -94,7 +94,12 @@ def _figures(name: str, found: dict[str, float], parameters: int) -> list[Any]:
 
 def results(facts: dict[str, Any]) -> list[str]:
     """The training results as a table for a terminal."""
-    rows = runs_table(facts)
-    head = f"{'validation':<16}{'loss':>8}{'perplexity':>12}{'bits/byte':>11}{'parameters':>13}"
-    table = [f"{n:<16}{loss:>8.3f}{ppl:>12.1f}{bits:>11.3f}{params:>13,}" for n, loss, ppl, bits, params in rows]
-    return [head, *table] if rows else []
+    runs = facts["runs"].items()
+    rows = [("unigram", run["unigram"]) for _, run in runs][:1] + [(name, run["validation"]) for name, run in runs]
+    return figures_table(rows) if rows else []
+
+
+def figures_table(rows: list[tuple[str, dict[str, float]]]) -> list[str]:
+    """Figures on a validation split as a table for a terminal."""
+    head = f"{'validation':<16}{'loss':>8}{'perplexity':>12}{'bits/byte':>11}"
+    return [head, *(f"{n:<16}{f['loss']:>8.3f}{f['perplexity']:>12.1f}{f['bits_per_byte']:>11.3f}" for n, f in rows)]

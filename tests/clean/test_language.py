@@ -2,11 +2,14 @@
 
 import csv
 import gzip
+import re
 from collections import Counter
 
 import pyarrow as pa
+import pytest
 
 from pipeline.clean import language
+from pipeline.errors import UsageError
 from tests.shared import shared
 
 
@@ -65,3 +68,11 @@ def test_accuracy_on_labelled_sentences():
         "zh",
     ]:
         assert right[code] >= 0.94 * total[code], code
+
+
+def test_codes():
+    labels = re.findall(rb"__label__([a-z]+)\0", language.model_path().read_bytes())
+    assert sorted(set(language.codes().values())) == sorted({label.decode() for label in labels})
+    assert [language.check(code) for code in ("en", "DEU", "nb", "yue", "cmn")] == ["en", "de", "no", "yue", "zh"]
+    with pytest.raises(UsageError, match="'eng'"):
+        language.check("engl")

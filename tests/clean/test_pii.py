@@ -24,7 +24,7 @@ FOUND = {
 }
 NOT_FOUND = [
     "meet @ noon, @handle, a@b, user@localhost, price@10",
-    "version 8.8.8.8, v8.8.8.8, firmware: 8.8.4.4 and section 1.1.1.1",
+    "version 8.8.8.8, v8.8.8.8, lib-8.8.8.8, firmware: 8.8.4.4 and section 1.1.1.1",
     "192.168.0.1 10.0.0.1 127.0.0.1 224.0.0.1 1.2.3.4.5 999.1.1.1 08.8.8.8",
     "12:34:56 fe80::1 std::vector 2001:db8::1 2026:11:22",
     "1998-1999 1,234,567 2026-11-22 10.1000/182 ISBN 978-3-16-148410-0",

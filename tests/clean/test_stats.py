@@ -150,6 +150,8 @@ def test_sentences():
 def test_stop_words_follow_the_language():
     texts = pa.array(["the cat of the house and The dog", "the cat of the house"])
     assert stats.compute(texts, "en", ["stop_words"]).column(0).to_pylist() == [3, 2]
+    french = pa.array(["le chat de la maison et des jardins"])
+    assert stats.compute(french, "fr", ["stop_words"]).column(0).to_pylist() == [5]
     unknown, english = stats.compute(texts, pa.array(["xx", "en"]), ["stop_words"]).column(0).to_pylist()
     assert np.isnan(unknown)
     assert english == 2

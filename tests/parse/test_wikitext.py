@@ -72,7 +72,7 @@ MARKUP = re.compile(r"\{\{|\}\}|\[\[|\]\]|''|<ref|thumb\||^\|-|[\x00-\x08]", re.
         ("a\n{|\n| b\n{|\n| c\n|}\n|}\nd", "a\nd"),
         ("a\n{|\n| b\n== H ==\nc", "a\n\nH\nc"),
         ("a\n|-\n| row | cell\n! head\nb", "a\nb"),
-        ("a<table><tr><td>b</td></tr></table>c", "ac"),
+        ("a<table><tr><td>b</td></tr></table>c", "a\nc"),
         # variants
         ("-{zh-hans:计算机;zh-hant:電腦}-是", "计算机是"),
         ("-{H|zh-cn:a;zh-tw:b}-x-{R|y}- -{z}-", "xy z"),

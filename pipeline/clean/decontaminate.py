@@ -1,0 +1,117 @@
+"""Benchmark items in the training text, found by shared word n-grams (13 words, as in Brown et al. 2020, appendix
+C)."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.dedup.shingles import shingles
+from pipeline.errors import InputError, UsageError
+from pipeline.storage import open_input
+
+NGRAM = 13
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The n-grams of benchmark items: ``hashes`` (uint64, ascending) and the item each belongs to (the first that has
+    it).
+
+    ``items`` are names (file and place); ``short`` those with fewer than n words, which cannot be looked for.
+    """
+
+    ngram: int
+    hashes: np.ndarray
+    owners: np.ndarray
+    items: tuple[str, ...]
+    short: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Per document: n-grams shared with any item (int64), the share of its n-grams that is (float64), and the item that
+    shares most ("" for none; of equals the first)."""
+
+    shared: np.ndarray
+    share: np.ndarray
+    items: list[str]
+
+
+def index(items: list[tuple[str, str]], ngram: int = NGRAM) -> Benchmark:
+    """Return the benchmark of (name, text) items. Raises UsageError where no item has ``ngram`` words."""
+    hashes, offsets = shingles(pa.array([text for _, text in items], pa.large_string()), ngram)
+    sizes = np.diff(offsets)
+    names = tuple(name for name, _ in items)
+    if not len(hashes):
+        raise UsageError(f"no benchmark item has {ngram} words: nothing could be found")
+    values, first = np.unique(hashes, return_index=True)
+    owners = np.repeat(np.arange(len(items)), sizes)[first]
+    return Benchmark(ngram, values, owners, names, tuple(names[row] for row in np.flatnonzero(sizes == 0)))
+
+
+def overlap(texts: pa.Array, benchmark: Benchmark) -> Overlap:
+    """Return what each text shares with the benchmark."""
+    hashes, offsets = shingles(texts, benchmark.ngram)
+    place = np.minimum(np.searchsorted(benchmark.hashes, hashes), len(benchmark.hashes) - 1)
+    hit = np.flatnonzero(benchmark.hashes[place] == hashes)
+    documents = np.searchsorted(offsets, hit, side="right") - 1
+    shared = np.bincount(documents, minlength=len(texts))
+    names = [""] * len(texts)
+    pairs, counts = np.unique(np.stack([documents, benchmark.owners[place[hit]]], axis=1), axis=0, return_counts=True)
+    order = np.lexsort((pairs[:, 1], -counts, pairs[:, 0]))
+    for row in order[::-1].tolist():  # the best of a document comes last
+        names[pairs[row, 0]] = benchmark.items[pairs[row, 1]]
+    total = np.diff(offsets)
+    share = np.divide(shared, total, out=np.zeros(len(texts)), where=total > 0)
+    return Overlap(shared, share, names)
+
+
+def read_items(path: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, text) of a benchmark file: each row of Parquet or line of JSONL (all its strings together), or each
+    line of a plain text. Names are "<file>:<row>", from 1. Raises InputError for a line that is not JSON, naming
+    it."""
+    with open_input(path) as stream:
+        data = stream.read()
+    name = path.rsplit("/", 1)[-1]
+    rows: Iterator[Any]
+    if name.endswith(".parquet"):
+        import pyarrow.parquet as pq
+
+        rows = iter(pq.read_table(io.BytesIO(data)).to_pylist())
+    elif name.endswith((".jsonl", ".json")):
+        rows = _json_rows(data, path)
+    else:
+        rows = iter(data.decode("utf-8", "replace").splitlines())
+    for number, row in enumerate(rows, start=1):
+        text = "\n".join(_strings(row))
+        if text.strip():
+            yield f"{name}:{number}", text
+
+
+def _json_rows(data: bytes, path: str) -> Iterator[Any]:
+    offset = 0
+    for line in data.split(b"\n"):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                raise InputError(f"not a line of JSON: {error}", file=path, offset=offset) from error
+        offset += len(line) + 1
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _strings(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _strings(part)
