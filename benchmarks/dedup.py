@@ -259,9 +259,12 @@ def clusters(documents: int) -> None:
             for key, block in timed("pack", lsh.pack, hashes, ids, -(-count // 250_000)).items():
                 blocks.setdefault(key, []).append(block)
         forest = components.EMPTY
+        waiting: list[np.ndarray] = []  # a forest is copied when it grows: add to it as much as it has
         for key in list(blocks):
-            found = timed("edges", lsh.edges, key[0], blocks.pop(key))
-            forest = timed("forest", components.forest_add, forest, found)
+            waiting.append(timed("edges", lsh.edges, key[0], blocks.pop(key)))
+            if sum(map(len, waiting)) * 32 > len(forest) or not blocks:
+                forest = timed("forest", components.forest_add, forest, np.concatenate(waiting))
+                waiting = []
         result = timed("forest", components.clusters, forest)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         columns = "".join(f"{value:{width}.1f}" for value, width in zip(took.values(), (8, 8, 9, 10), strict=True))

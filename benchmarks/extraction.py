@@ -111,7 +111,9 @@ def main() -> None:
         rates = []
         for corpus in args.corpora.split(","):
             part = [p for p in pages if p.corpus == corpus]
-            result = run_mill(part, args.repeat) if name == "mill" else run_peer(args.peer_python, name, part, args.repeat)
+            result = (
+                run_mill(part, args.repeat) if name == "mill" else run_peer(args.peer_python, name, part, args.repeat)
+            )
             if result is None:
                 break
             texts += result[0]

@@ -53,7 +53,14 @@ def load(folder: Path, corpora: list[str]) -> list[Gold]:
 def _aeb(archive: zipfile.ZipFile) -> list[Gold]:
     truth = json.loads(archive.read("ground-truth.json"))
     return [
-        Gold("AEB", "article", key, gzip.decompress(archive.read(f"html/{key}.html.gz")), item["articleBody"], item["url"])
+        Gold(
+            "AEB",
+            "article",
+            key,
+            gzip.decompress(archive.read(f"html/{key}.html.gz")),
+            item["articleBody"],
+            item["url"],
+        )
         for key, item in sorted(truth.items())
     ]
 

@@ -144,17 +144,6 @@ def main() -> None:
     options = {"hidden": args.hidden, "epochs": args.epochs, "decay": args.decay}
     data.report([y * 8 - 4 for y in data.y], "best that blocks can give")
 
-    def cross(x: list[np.ndarray], seeds: int) -> list[np.ndarray]:
-        data.x = x
-        out: list[np.ndarray] = [np.zeros(0)] * n
-        for fold in folds:
-            inside = set(fold)
-            rows = data.rows([i for i in range(n) if i not in inside])
-            nets = [train(*rows, seed=s, **options) for s in range(seeds)]
-            for i in fold:
-                out[i] = predict(nets, x[i])
-        return out
-
     cross: list[np.ndarray] = [np.zeros(0)] * n
     for fold in folds:
         rows = data.rows([i for i in range(n) if i not in set(fold)])

@@ -94,7 +94,9 @@ def measure(command: list[str]) -> tuple[float, float]:
 def peak(dump: Path) -> str:
     """Peak MiB of the reading process and of its worker."""
     command = [sys.executable, "-c", MEMORY, str(dump)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     return " + ".join(f"{int(kilobytes) / 1024:.0f}" for kilobytes in done.stdout.split())
 
 
@@ -108,7 +110,8 @@ def repeated(dump: Path, times: int, target: Path, multistream: bool = False) ->
             out.write(bz2.compress(text[:first].encode()))
             for i in range(0, len(pages) * times, 10):
                 group = "".join(
-                    pages[n % len(pages)].replace("<id>", f"<id>{n // len(pages)}", 1) for n in range(i, min(i + 10, len(pages) * times))
+                    pages[n % len(pages)].replace("<id>", f"<id>{n // len(pages)}", 1)
+                    for n in range(i, min(i + 10, len(pages) * times))
                 )
                 out.write(bz2.compress(group.encode()))
             out.write(bz2.compress(text[last:].encode()))
@@ -162,8 +165,12 @@ def main() -> None:
         repeated(args.dump, 4, many, multistream=True)
         script = Path(folder) / "units.py"
         script.write_text(UNITS)
-        walls = {n: min(measure([python, str(script), str(many), str(n)])[1] for _ in range(args.rounds)) for n in (1, 2)}
-        print(f"\ntwo workers on one multistream file: {walls[1] / walls[2]:.2f} x one ({walls[1]:.2f} s, {walls[2]:.2f} s elapsed)")
+        walls = {
+            n: min(measure([python, str(script), str(many), str(n)])[1] for _ in range(args.rounds)) for n in (1, 2)
+        }
+        print(
+            f"\ntwo workers on one multistream file: {walls[1] / walls[2]:.2f} x one ({walls[1]:.2f} s, {walls[2]:.2f} s elapsed)"
+        )
         if args.memory:
             for times in (1, 5, 20):
                 longer = Path(folder) / f"enwiki-{times}.xml.bz2"

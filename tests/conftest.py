@@ -1,10 +1,13 @@
 """A corpus that is built once and shared by tests that only read it (or copy it first)."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.corpus import corpusmill, write_config
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # models of these tests are too small for more, and processes run beside
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ import torch
 
 from pipeline.errors import CorpusmillError, UsageError
 from pipeline.shards.read import Shards, open_shards
-from pipeline.storage import TEMPORARY, Root
+from pipeline.storage import Root
 from train import checkpoint, optim
 from train.batches import Batch, Streams, Windows, prefetch
 from train.checkpoint import generators, set_generators
@@ -59,6 +59,7 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
         )
     root = Root(run_dir)
     with _held(run_dir), torch.random.fork_rng():
+        root.sweep("")
         identity = _identify(config, training, root)
         result = root.read_json(RESULT)
         if result is not None and os.path.isdir(root.path(result["checkpoint"])):
@@ -269,7 +270,7 @@ def _precision(config: TrainConfig, device: torch.device) -> str:
 def _held(run_dir: str) -> Iterator[None]:
     """Keep a second process out of the run; the lock of a killed process is released by the kernel."""
     os.makedirs(run_dir, exist_ok=True)
-    with open(os.path.join(run_dir, f"{TEMPORARY}lock"), "w") as file:
+    with open(os.path.join(run_dir, "lock"), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

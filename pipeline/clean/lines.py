@@ -107,8 +107,8 @@ def _enough_words(segments: Segments, lines: Spans, least: int) -> np.ndarray:
 def _ends_well(segments: Segments, lines: Spans, marks: Sequence[str]) -> np.ndarray:
     ends = np.zeros(len(lines), bool)
     for mark in marks:
-        ends |= segments.ends_with(lines, np.frombuffer(mark.encode(), np.uint8))
-    return ends & ~segments.ends_with(lines, np.frombuffer(b"...", np.uint8))
+        ends |= segments.ends_with(lines, mark)
+    return ends & ~segments.ends_with(lines, "...")
 
 
 def _without(segments: Segments, lines: Spans, phrases: Sequence[str]) -> np.ndarray:

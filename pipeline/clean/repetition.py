@@ -6,6 +6,8 @@ and each longer n is looked for only among the survivors of the one before, whic
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
 
 from pipeline.clean.hashing import mix
@@ -63,7 +65,7 @@ def _block(hashes: np.ndarray, lengths: np.ndarray, edges: np.ndarray) -> list[n
         if n > 2:  # both (n-1)-grams inside must be repeated
             repeated = np.zeros(size + 1, bool)
             repeated[places] = True
-            places = np.sort(places[repeated[places + 1]])
+            places = np.flatnonzero(repeated[:-1] & repeated[1:])
         places = places[places + n <= ends[places]]
         grams[places] = mix(grams[places] * _BASE + hashes[places + n - 1])
         places, groups = _groups(grams, places)
@@ -107,19 +109,23 @@ def _top(
 def _duplicates(
     n: int, places: np.ndarray, groups: np.ndarray, documents: np.ndarray, before: np.ndarray, count: int
 ) -> np.ndarray:
-    characters = np.zeros(count, np.int64)
-    order = np.argsort(places)
-    met: set[int] = set()
-    free = 0  # n-grams of one document are groups of their own, so nothing is to be reset between documents
+    by_place = np.zeros(len(documents), np.int64)
+    by_place[places] = groups  # from 1
+    ascending = np.flatnonzero(by_place)
+    at, kinds = ascending.tolist(), by_place[ascending].tolist()
+    met: set[int] = set()  # the same n-gram in two documents is in two groups, so nothing is to be reset between them
     counted = []
-    for place, group in zip(places[order].tolist(), groups[order].tolist(), strict=True):
-        if place < free:
+    index, last = 0, len(at)
+    while index < last:
+        kind = kinds[index]
+        if kind not in met:
+            met.add(kind)
+            index += 1
             continue
-        if group in met:
-            counted.append(place)
-            free = place + n
-        else:
-            met.add(group)
-    at = np.array(counted, np.int64)
-    np.add.at(characters, documents[at], before[at + n] - before[at])
-    return characters
+        place = at[index]
+        counted.append(place)
+        # Step over the n-grams that overlap this one: the next n, or fewer where not all of them are repeated.
+        index = bisect_left(at, place + n, index + 1, min(index + n, last))
+    found = np.array(counted, np.int64)
+    sizes = before[found + n] - before[found]
+    return np.bincount(documents[found], sizes, count).astype(np.int64)

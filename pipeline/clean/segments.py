@@ -35,8 +35,6 @@ TERMINAL = (
 _TERMINAL_FIRST = np.array([first for first, _ in TERMINAL])
 _TERMINAL_LAST = np.array([last for _, last in TERMINAL])
 
-ELLIPSIS, BULLET = (np.frombuffer(char.encode(), np.uint8) for char in "…•")
-
 
 def is_terminal(points: np.ndarray) -> np.ndarray:
     """Return which code points end a sentence (bool)."""
@@ -52,6 +50,7 @@ _DIGIT, _LOWER, _UPPER = (_table(condition) for condition in ("isdigit", "islowe
 _OPERATOR, _DIVIDER, _REPEATS, _STICKS_BEFORE, _STICKS_AFTER = (
     np.isin(np.arange(256), list(signs)) for signs in (b"+-*^", b"-:<>=/", b".-~|/\\@^", b"-/.@\\~^|", b"/-+=@|\\~^$")
 )
+_MOST_SIGNS = 15  # between two parts of one word
 _WIDTHS = np.array([1] * 0xC0 + [2] * 0x20 + [3] * 0x10 + [4] * 0x10)
 _ALPHA = _table("isalpha") | (
     np.arange(256) >= 128
@@ -59,10 +58,10 @@ _ALPHA = _table("isalpha") | (
 
 
 def _equal(data: np.ndarray, starts: np.ndarray, value: bytes) -> np.ndarray:
-    """Return at which positions the bytes are these (the last ones of the data never are)."""
-    found = starts + len(value) <= len(data)
+    """Return at which positions the bytes are these; a position too near the edge of the data never is."""
+    found = (starts >= 0) & (starts + len(value) <= len(data))
     for place, byte in enumerate(value):
-        found &= data[np.minimum(starts + place, len(data) - 1)] == byte
+        found &= data[np.clip(starts + place, 0, len(data) - 1)] == byte
     return found
 
 
@@ -170,20 +169,18 @@ class Segments:
         starts[attached + 1] = ends[attached]
 
         # Several signs between two words without a space are part of a word, but for dots, dashes and a closing quote.
-        several = np.flatnonzero((gap > 1) & (gap < 16) & ~one)
-        signs = np.concatenate(([0], np.cumsum(symbol)))
-        several = several[signs[starts[several + 1]] - signs[ends[several]] == gap[several]]
+        several = np.flatnonzero((gap > 1) & (gap <= _MOST_SIGNS) & ~one)
+        for step in (1, 0, *range(2, _MOST_SIGNS)):  # the second byte first: most often it is a space
+            several = several[(gap[several] <= step) | symbol[np.minimum(ends[several] + step, len(data) - 1)]]
         first, second = data[ends[several]], data[ends[several] + 1]
         apart = (first == second) & ((first == ord(".")) | (first == ord("-")))
         apart |= (first == ord(".")) & ((second == ord('"')) | (second == ord("'")))
-        apart |= np.searchsorted(self.offsets, ends[several]) != np.searchsorted(
-            self.offsets, starts[several + 1], side="right"
-        )
-        joined = np.sort(np.concatenate([joined, several[~apart]]), kind="stable")
-        cleared = np.zeros(len(data) + 1, np.int8)
-        cleared[ends[joined]] = 1
-        cleared[starts[joined + 1]] = -1
-        symbol &= np.cumsum(cleared, dtype=np.int8)[:-1] == 0
+        documents_before = np.searchsorted(self.offsets, ends[several])
+        apart |= documents_before != np.searchsorted(self.offsets, starts[several + 1], side="right")
+        joined = np.concatenate([joined, several[~apart]])
+        for step in range(_MOST_SIGNS):
+            longer = joined[gap[joined] > step]
+            symbol[ends[longer] + step] = False
         keep = np.ones(len(starts), bool)
         keep[joined + 1] = False
         keep_end = np.ones(len(ends), bool)
@@ -255,9 +252,10 @@ class Segments:
     def alphabetic(self) -> np.ndarray:
         """Which units hold a letter (bool)."""
         units, _ = self.units
-        letters = np.zeros(len(self.data) + 1, np.int64)
-        np.cumsum(has(self.data, LETTER, self.others), out=letters[1:])
-        return letters[units.ends] > letters[units.starts]
+        if not len(units):
+            return np.empty(0, bool)
+        letters = has(self.data, LETTER, self.others).view(np.uint8)
+        return np.maximum.reduceat(letters, units.starts) > 0  # between two units there is only white space
 
     @cached_property
     def lines(self) -> Spans:
@@ -320,19 +318,15 @@ class Segments:
         inside = fresh[last] - fresh[np.minimum(first + 1, len(starts))]
         return np.where(first < last, inside + 1, spans.ends > spans.starts)
 
-    def ends_with(self, spans: Spans, suffix: np.ndarray) -> np.ndarray:
-        """Return which byte ranges end with the suffix (uint8)."""
-        found = spans.ends - spans.starts >= len(suffix)
-        for back, byte in enumerate(suffix[::-1].tolist(), start=1):
-            found &= self.data[np.maximum(spans.ends - back, 0)] == byte
-        return found
+    def starts_with(self, spans: Spans, prefix: str) -> np.ndarray:
+        """Return which byte ranges start with this."""
+        value = prefix.encode()
+        return (spans.ends - spans.starts >= len(value)) & _equal(self.data, spans.starts, value)
 
-    def starts_with(self, spans: Spans, prefix: np.ndarray) -> np.ndarray:
-        """Return which byte ranges start with the prefix (uint8)."""
-        found = spans.ends - spans.starts >= len(prefix)
-        for place, byte in enumerate(prefix.tolist()):
-            found &= self.data[np.minimum(spans.starts + place, len(self.data) - 1)] == byte
-        return found
+    def ends_with(self, spans: Spans, suffix: str) -> np.ndarray:
+        """Return which byte ranges end with this."""
+        value = suffix.encode()
+        return (spans.ends - spans.starts >= len(value)) & _equal(self.data, spans.ends - len(value), value)
 
     def last_points(self, spans: Spans) -> np.ndarray:
         """Return the last code point of each (non-empty) byte range."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipeline.clean import repetition, words
 from pipeline.clean.characters import LETTER, SPACE, has
 from pipeline.clean.hashing import hash_spans
-from pipeline.clean.segments import BULLET, ELLIPSIS, Segments, Spans, is_terminal
+from pipeline.clean.segments import Segments, Spans, is_terminal
 from pipeline.errors import UsageError
 
 DEFINITIONS: dict[str, str] = {
@@ -179,10 +179,8 @@ def _line_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
         : len(every)
     ]
     all_lines = np.bincount(every.documents[~last_empty], minlength=count)
-    dash = np.frombuffer(b"-", np.uint8)
-    dots = np.frombuffer(b"...", np.uint8)
-    bullet = segments.starts_with(trimmed, BULLET) | segments.starts_with(trimmed, dash)
-    ellipsis = segments.ends_with(trimmed, ELLIPSIS) | segments.ends_with(trimmed, dots)
+    bullet = segments.starts_with(trimmed, "•") | segments.starts_with(trimmed, "-")
+    ellipsis = segments.ends_with(trimmed, "…") | segments.ends_with(trimmed, "...")
     terminal = is_terminal(segments.last_points(lines))
     short = segments.characters(lines.starts, lines.ends) <= 30
     return (

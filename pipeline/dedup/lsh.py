@@ -72,15 +72,16 @@ def pack(band_hashes: np.ndarray, ids: np.ndarray, ranges: int = 1) -> dict[tupl
 
 
 def pack_texts(text_hashes: np.ndarray, ids: np.ndarray, ranges: int = 1) -> dict[tuple[int, int], bytes]:
-    """Return the blocks, by (TEXT, range), of documents with these text hashes (uint8, documents x 16) and ids ("S16")."""
+    """Return the blocks, by (TEXT, range), of documents with these text hashes (uint8, documents x 16) and ids
+    ("S16")."""
     keys = np.ascontiguousarray(text_hashes).view("<u8").reshape(-1, 2)
     records = np.concatenate([keys, np.ascontiguousarray(ids).view("<u8").reshape(-1, 2)], axis=1)
     return _cut(TEXT, records, keys[:, 0].byteswap(), ranges)
 
 
 def _cut(band: int, records: np.ndarray, leading: np.ndarray, ranges: int) -> dict[tuple[int, int], bytes]:
-    """Return the records (rows of 8-byte words) by range of the leading 64 bits of their keys: range r of R holds the keys
-    with key * R / 2^64 in [r, r + 1)."""
+    """Return the records (rows of 8-byte words) by range of the leading 64 bits of their keys: range r of R holds the
+    keys with key * R / 2^64 in [r, r + 1)."""
     if not 1 <= ranges <= 1 << 16:
         raise ValueError(f"ranges must be in 1..65536, not {ranges}")
     if ranges == 1:

@@ -25,6 +25,7 @@ MAX_NESTING = 500  # the other extractors take quadratic time, or silently find 
 _SURE = 0.3  # logit from which a block is taken: best for F1 in cross-validation on half A
 _FEW = 150  # characters, and share of the page's text, below which less certain blocks are taken too
 _SHARE = 0.2
+_CELL = 200  # characters: a longer table cell is a part of the page's layout
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Options:
 class Extraction:
     """What a page says.
 
-    ``text`` has one block a line and is empty where nothing was found: never a success. ``language``, ``canonical`` and
-    ``date`` are what the page declares, as it writes them; ``robots`` the lower-case directives of its robots meta tags.
-    ``n_repaired`` counts the bytes and characters that decoding had to replace or remove.
+    ``text`` has one block a line and is empty where nothing was found: never a success. ``language``, ``canonical``
+    and ``date`` are what the page declares, as it writes them; ``robots`` the lower-case directives of its robots meta
+    tags. ``n_repaired`` counts the bytes and characters that decoding had to replace or remove.
     """
 
     text: str
@@ -85,8 +86,15 @@ def extract(html: bytes, url: str = "", encoding: str | None = None, options: Op
 
 def choose(logits: np.ndarray, page: html_blocks.Page) -> np.ndarray:
     """Which blocks are the main text, by the classifier's verdicts."""
+    lengths = np.array([len(text) for text in page.text])
+    row = np.array(page.row)
+    cells = (row >= 0) & (lengths < _CELL)
+    if cells.any():  # the short cells of a row stand or fall together
+        sums = np.bincount(row[cells], logits[cells])
+        logits = logits.copy()
+        logits[cells] = sums[row[cells]] / np.bincount(row[cells])[row[cells]]
     chosen = logits > _SURE
-    sizes = np.array([len(text) for text in page.text]) - np.array(page.link)
+    sizes = lengths - np.array(page.link)
     taken = sizes[chosen].sum()
     if taken < _SHARE * sizes.sum():  # not an article: lists, forums and shop fronts are less sure of themselves
         chosen |= logits > _SURE - 2.3
@@ -108,7 +116,7 @@ def _mill(source: str, options: Options) -> str:
             continue
         if not options.captions and page.tag[k] == html_blocks.FIGCAPTION:
             continue
-        if page.row[k] == row >= 0 and len(page.text[k]) < 200:
+        if page.row[k] == row >= 0 and len(page.text[k]) < _CELL:
             lines[-1] += " | " + page.text[k]
         else:
             lines.append(page.text[k])

@@ -28,39 +28,40 @@ _SENTINEL = "\">'>>"
 _TITLE = re.compile(r"<title\b[^>]*>([^<]{0,2000})", re.I)
 _BODY = re.compile(r'"articleBody"\s*:\s*"((?:[^"\\]|\\.)*)"', re.S)
 _TYPE = re.compile(r'"@type"\s*:\s*\[?\s*"([A-Za-z]{1,40})"')
-_OPEN_GRAPH = re.compile(r"og:type[\"'][^>]{0,40}?content=[\"']([a-z]{1,20})|content=[\"']([a-z]{1,20})[\"'] property=[\"']og:type")
+_CONTENT = re.compile(r"content\s*=\s*[\"']([a-z]{1,20})")
 _ANY_TAG = re.compile(r"<[^>]{0,2000}>")
 _NAMES = re.compile(r"(?:class|id|role|itemprop)\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s>\"']+)", re.I)
 _TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 # What the names that authors give to elements tell about them: one bit each.
 ZONES = {
-    "nav": "nav navigation navbar menu menus submenu breadcrumb breadcrumbs crumbs pagination pager paging toc tabs tab "
-    "tabbar skip sitemap mainmenu topmenu navi navlinks",
+    "nav": "nav navigation navbar menu menus submenu breadcrumb breadcrumbs crumbs pagination pager paging toc "
+    "tabs tab tabbar skip sitemap mainmenu topmenu navi navlinks",
     "footer": "footer foot copyright bottom legal colophon disclaimer footnav siteinfo",
     "header": "header masthead banner topbar branding brand logo head headerbar top",
     "side": "sidebar aside widget widgets rail rightcol leftcol sidecol secondary right left complementary column rhs",
     "comment": "comment comments disqus reply replies respond discussion commentlist feedback livefyre commenter",
     "related": "related recommend recommended recommendation recommendations popular trending latest teaser teasers "
-    "outbrain taboola readmore readnext seealso similar suggested morestories archive archives recirc recirculation "
-    "next previous prev more mostread mostpopular headlines carousel slider promoted zergnet upnext",
+    "outbrain taboola readmore readnext seealso similar suggested morestories archive archives recirc "
+    "recirculation next previous prev more mostread mostpopular headlines carousel slider promoted "
+    "zergnet upnext",
     "share": "share sharing social facebook twitter follow pinterest linkedin whatsapp sharebar addthis sharedaddy "
     "socials like email print tools toolbar",
-    "ad": "ad ads advert advertisement advertising sponsor sponsored promo promotion newsletter subscribe subscription "
-    "signup paywall donate donation dfp adsense cta marketing banner offer",
+    "ad": "ad ads advert advertisement advertising sponsor sponsored promo promotion newsletter subscribe "
+    "subscription signup paywall donate donation dfp adsense cta marketing banner offer",
     "consent": "cookie cookies consent gdpr privacy onetrust ccpa notice",
-    "meta": "byline author authors date time meta tags tag category categories dateline published timestamp posted "
-    "contributor bio topics topic keywords labels info details vcard profile source credits",
+    "meta": "byline author authors date time meta tags tag category categories dateline published timestamp "
+    "posted contributor bio topics topic keywords labels info details vcard profile source credits",
     "caption": "caption captions figure figcaption gallery photo photos image images credit video player media "
     "thumbnail thumb slideshow picture wp embed infobox",
     "hidden": "hidden hide screen reader visually invisible offscreen sronly tooltip",
-    "form": "form login modal popup overlay search dialog register signin account cart checkout button buttons btn "
-    "dropdown lightbox user",
+    "form": "form login modal popup overlay search dialog register signin account cart checkout button buttons "
+    "btn dropdown lightbox user",
     "list": "list grid items cards card results feed listing tile tiles archive category collection catalog",
     "forum": "post posts message messages thread threads topic answer answers question questions forum qa postbody",
     "product": "product description specs specifications features price pricing review reviews summary overview",
-    "content": "article story entry content contents body text main page blog news copy single prose markdown wysiwyg "
-    "editor maintext wrapper docs documentation doc paragraph lead intro standfirst section",
+    "content": "article story entry content contents body text main page blog news copy single prose markdown "
+    "wysiwyg editor maintext wrapper docs documentation doc paragraph lead intro standfirst section",
     "body": "articlebody entrycontent postcontent storybody articletext bodytext maincontent postbody richtext "
     "articlecontent contentbody storytext newstext postentry storycontent newscontent textbody",
 }
@@ -121,72 +122,19 @@ _TAG_BITS = {
 TAGS = ["", "p", "div", "li", "td", "h1", "h2", "h3", "h4", "blockquote", "pre", "dd", "dt", "section", "figcaption"]
 FIGCAPTION = TAGS.index("figcaption")
 _TAG_CODE = {name: k for k, name in enumerate(TAGS)} | {"th": 4, "h5": 8, "h6": 8, "article": 13, "main": 13}
-_BLOCKS = set(
-    [
-        "address",
-        "article",
-        "aside",
-        "blockquote",
-        "body",
-        "button",
-        "caption",
-        "center",
-        "dd",
-        "details",
-        "dialog",
-        "dir",
-        "div",
-        "dl",
-        "dt",
-        "fieldset",
-        "figcaption",
-        "figure",
-        "footer",
-        "form",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "head",
-        "header",
-        "hgroup",
-        "html",
-        "label",
-        "legend",
-        "li",
-        "main",
-        "menu",
-        "nav",
-        "ol",
-        "p",
-        "pre",
-        "section",
-        "select",
-        "svg",
-        "summary",
-        "table",
-        "tbody",
-        "td",
-        "template",
-        "tfoot",
-        "th",
-        "thead",
-        "title",
-        "tr",
-        "ul",
-        "object",
-        "datalist",
-        "option",
-        "optgroup",
-    ]
+_BLOCK_NAMES = (
+    "address article aside blockquote body button caption center dd details dialog dir div dl dt fieldset "
+    "figcaption figure footer form h1 h2 h3 h4 h5 h6 head header hgroup html label legend li main menu "
+    "nav ol p pre section select svg summary table tbody td template tfoot th thead title tr ul object "
+    "datalist option optgroup "
 )
-_OPEN, _CLOSE, _LINK, _UNLINK, _BREAK, _RULE = range(1, 7)
+_BLOCKS = frozenset(_BLOCK_NAMES.split())
+_INLINE, _OPEN, _CLOSE, _LINK, _UNLINK, _BREAK, _RULE = range(7)
+# What a tag does, and the element's name.
 _KINDS = (
-    dict.fromkeys(_BLOCKS, _OPEN)
-    | {"/" + name: _CLOSE for name in _BLOCKS}
-    | {"a": _LINK, "/a": _UNLINK, "br": _BREAK, "/br": _BREAK, "hr": _RULE}
+    {name: (_OPEN, name) for name in _BLOCKS}
+    | {"/" + name: (_CLOSE, name) for name in _BLOCKS}
+    | {"a": (_LINK, "a"), "/a": (_UNLINK, "a"), "br": (_BREAK, "br"), "/br": (_BREAK, "br"), "hr": (_RULE, "hr")}
 )
 # Elements that a new one of the same family ends, and the elements within which they look for it.
 _ENDS = {
@@ -205,9 +153,10 @@ class Page:
     """The blocks of a page as columns, and the elements that hold them.
 
     ``text[i]`` is the block's text (one line, or the lines of a ``pre``); ``link[i]`` its characters inside links;
-    ``node[i]`` the element it stands in; ``tag[i]`` that element's code in `TAGS`; ``row[i]`` the table row's element or
-    -1. Elements: ``parent`` (-1 for the root), ``bits`` (zones of the element and all around it), ``own`` (zones of the
-    element alone), ``sign`` (a number for the tag and zones of the element and of the one around it: equal for elements of one kind).
+    ``node[i]`` the element it stands in; ``tag[i]`` that element's code in `TAGS`; ``row[i]`` the table row's element
+    or -1. Elements: ``parent`` (-1 for the root), ``bits`` (zones of the element and all around it), ``own`` (zones of
+    the element alone), ``sign`` (a number for the tag and zones of the element and of the one around it: equal for
+    elements of one kind).
     """
 
     text: list[str] = field(default_factory=list)
@@ -294,7 +243,7 @@ def nesting(html: str) -> int:
     """How deep the block elements of a page nest, at most: those that are never closed count as open."""
     depth = deepest = 0
     for name in _NAME.findall(without_raw(html)):
-        kind = _KINDS.get(name.lower())
+        kind = _KINDS.get(name.lower(), (_INLINE, ""))[0]
         if kind == _OPEN:
             depth += 1
             deepest = max(deepest, depth)
@@ -305,8 +254,12 @@ def nesting(html: str) -> int:
 
 def claims(html: str) -> tuple[bool, ...]:
     """What kind of page it says it is: (Open Graph article, Open Graph other, article, product, question, list)."""
-    found = _OPEN_GRAPH.search(html)
-    graph = (found[1] or found[2]) if found else ""
+    graph = ""
+    place = html.find("og:type")
+    if place >= 0:
+        tag = html[html.rfind("<", max(place - 200, 0), place) + 1 : place + 200].partition(">")[0]
+        found = _CONTENT.search(tag)
+        graph = found[1] if found else ""
     types = set(_TYPE.findall(html)) if '"@type"' in html else set()
     return (
         graph == "article",
@@ -380,19 +333,18 @@ def blocks(html: str) -> Page:
         linked = 0
         n_links = 1 if in_link else 0
 
+    parts[-1] = parts[-1][: -len(_SENTINEL)] if parts[-1].endswith(_SENTINEL) else ""
     if parts[0].strip():
         pieces.append(parts[0])
-    parts[-1] = parts[-1][: -len(_SENTINEL)] if parts[-1].endswith(_SENTINEL) else ""
     for name, attributes, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-        kind = kinds.get(name)
-        if kind is None:
-            kind = kinds[name] = _KINDS.get(name.lower(), 0)
+        known = kinds.get(name)
+        if known is None:
+            known = kinds[name] = _KINDS.get(name.lower(), (_INLINE, ""))
+        kind, name = known
         if kind:
             if kind == _OPEN:
                 if pieces:
                     flush()
-                if not name.islower():
-                    name = name.lower()
                 if stack[-1][0] == "p":
                     stack.pop()
                 if name in _ENDS:
@@ -428,9 +380,11 @@ def blocks(html: str) -> Page:
             elif kind == _CLOSE:
                 if pieces:
                     flush()
-                name = name[1:].lower()
-                if overflow and name == stack[-1][0]:
-                    overflow -= 1
+                if stack[-1][0] == name and name != "tr" and name != "table":
+                    if overflow:
+                        overflow -= 1
+                    elif len(stack) > 1:
+                        stack.pop()
                 else:
                     for depth in range(len(stack) - 1, 0, -1):
                         if stack[depth][0] == name:

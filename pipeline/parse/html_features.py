@@ -1,8 +1,8 @@
 """What the block classifier sees of a page: one row of numbers a block.
 
 Numbers about the block (length, links, punctuation, words that mark boilerplate), about the elements around it (their
-names, how much text and how many links they hold), about blocks of the same kind, about its place on the page, and about
-its neighbours.
+names, how much text and how many links they hold), about blocks of the same kind, about its place on the page, and
+about its neighbours.
 """
 
 from __future__ import annotations
@@ -20,27 +20,29 @@ _SENTENCE = frozenset('.!?…。！？"”»')
 # Words of short blocks that are rarely text: one bit a group.
 _MARKS = {
     "legal": "copyright © rights reserved terms conditions disclaimer llc ltd inc trademark 版权所有 copyright©",
-    "share": "share tweet facebook twitter whatsapp pinterest linkedin email print instagram youtube telegram reddit rss "
-    "分享 поделиться udostępnij κοινοποίηση",
-    "join": "subscribe newsletter sign signup login log register account join download app unsubscribe inbox 登录 注册 "
-    "войти zaloguj σύνδεση",
-    "more": "related read more also recommended trending popular latest next previous continue see click here view all "
-    "watch show load 相关 更多 阅读 推荐 上一篇 下一篇 далее читайте czytaj więcej zobacz περισσότερα διαβάστε",
-    "photo": "photo photos image images getty credit reuters ap afp video caption picture courtesy photograph file shutterstock "
-    "фото zdjęcie fot φωτογραφία 图 图片",
+    "share": "share tweet facebook twitter whatsapp pinterest linkedin email print instagram youtube telegram "
+    "reddit rss 分享 поделиться udostępnij κοινοποίηση",
+    "join": "subscribe newsletter sign signup login log register account join download app unsubscribe inbox 登录 "
+    "注册 войти zaloguj σύνδεση",
+    "more": "related read more also recommended trending popular latest next previous continue see click here "
+    "view all watch show load 相关 更多 阅读 推荐 上一篇 下一篇 далее читайте czytaj więcej zobacz "
+    "περισσότερα διαβάστε",
+    "photo": "photo photos image images getty credit reuters ap afp video caption picture courtesy photograph file "
+    "shutterstock фото zdjęcie fot φωτογραφία 图 图片",
     "ad": "advertisement advertise advertising sponsored ad ads promo deal coupon buy shop 广告 реклама reklama",
-    "comment": "comment comments reply replies report login like likes votes respond 评论 回复 комментарии komentarze σχόλια",
+    "comment": "comment comments reply replies report login like likes votes respond 评论 回复 комментарии komentarze "
+    "σχόλια",
     "cookie": "cookie cookies consent privacy policy gdpr accept settings preferences",
     "byline": "by author published updated posted written editor correspondent ago edt est gmt pm am min read "
     "作者 来源 编辑 责任编辑 автор źródło πηγή",
-    "date": "jan feb mar apr may jun jul aug sep sept oct nov dec january february march april june july august september "
-    "october november december monday tuesday wednesday thursday friday saturday sunday",
-    "form": "search submit name password username send cancel close menu home back top toggle skip select loading sort filter "
-    "reset open 首页",
+    "date": "jan feb mar apr may jun jul aug sep sept oct nov dec january february march april june july august "
+    "september october november december monday tuesday wednesday thursday friday saturday sunday",
+    "form": "search submit name password username send cancel close menu home back top toggle skip select loading "
+    "sort filter reset open 首页",
     "function": "the of and to in a is that was for it with as on be he are his have this from or had they you which "
-    "one were all we her she there their what if will would who has been when more no out so said do not an but at "
-    "и в не на что с он как это по но из у за к που και το να του η της με για την τα w i na z się że nie do jest to o jak "
-    "co ale po 的 是 了 在",
+    "one were all we her she there their what if will would who has been when more no out so said do not "
+    "an but at и в не на что с он как это по но из у за к που και το να του η της με για την τα w i na z "
+    "się że nie do jest to o jak co ale po 的 是 了 在",
 }
 _MARK: dict[str, int] = {}
 for _k, _words in enumerate(_MARKS.values()):
@@ -70,7 +72,7 @@ def features(page: Page) -> np.ndarray:
     plain: list[tuple] = []
     marks = [0] * n
     for i, text in enumerate(texts):
-        size = len(text)
+        length = len(text)
         wide = 0 if text.isascii() else len(_WIDE.findall(text))
         words = text.count(" ") + 1 + wide // 2
         commas = text.count(",")
@@ -81,19 +83,19 @@ def features(page: Page) -> np.ndarray:
         function = words // 3
         mark = 0
         known = 0
-        if size < 300:
+        if length < 300:
             lower = text.lower()
-            if size < 160:
+            if length < 160:
                 function = 0
                 for word in _KNOWN.intersection(lower.translate(_PUNCTUATION).split()):
                     mark |= _MARK[word]
                     function += word in _FUNCTION
-                known = size > 8 and lower in title
+                known = length > 8 and lower in title
         marks[i] = mark
         last = text[-1]
         plain.append(
             (
-                size + wide,
+                length + wide,
                 words,
                 commas,
                 stops,
@@ -105,12 +107,12 @@ def features(page: Page) -> np.ndarray:
                 text[0].isdigit(),
                 known,
                 wide > 0,
-                len(_DIGIT.findall(text)) / size if size < 60 else 0.0,
+                len(_DIGIT.findall(text)) / length if length < 60 else 0.0,
                 text.isupper(),
                 text.count("|") + text.count("»") + text.count("·") > 0,
             )
         )
-    block = np.array(plain, np.float32)
+    block: np.ndarray = np.array(plain, np.float32)
     size = block[:, 0]
     link = np.minimum(np.array(page.link, np.float32) * (size / np.maximum([len(t) for t in texts], 1)), size)
     density = link / np.maximum(size, 1)

@@ -99,9 +99,9 @@ class _Renderer:
         target, pipe, label = content.partition("|")
         if "://" in target:
             return f"[{content}]"
+        target = target.strip()
         if "\n" in target:
             return content
-        target = target.strip()
         if target.startswith(":"):
             target = target[1:].lstrip()
         elif ":" in target:

@@ -267,7 +267,8 @@ def formatnum(text: str, language: str) -> str:
 def _quantity(call: Call) -> str:
     """A number and its unit, the unit's exponent in the third place: French ``{{unité|25|km|2}}``."""
     words = call.positional(2)
-    out = formatnum(call.get("1").replace(" ", "").replace(",", "."), call.language) or call.get("1")
+    number = call.get("1").replace(" ", "").replace(",", ".")
+    out = formatnum(number, call.language) if _PLAIN_NUMBER.fullmatch(number) else call.get("1")
     for word in words:
         out += to_script(word, "sup") if re.fullmatch(r"[-−]?\d", word) else f" {word}" if word else ""
     return out

@@ -149,16 +149,28 @@ _OTHER_NAMES = {
     "micron": "um", "μm": "um", "au": "AU", "NM": "nmi", "troy oz": "ozt", "stone": "st", "mL": "ml",
 }  # fmt: skip
 _RANGES = {
-    "to": " to ", "and": " and ", "or": " or ", "by": " by ", "x": " × ", "×": " × ", "-": "–", "&ndash;": "–",
+    "to": " to ", "and": " and ", "or": " or ", "by": " by ", "x": " × ", "×": " × ", "-": "–", "–": "–",
     "+/-": "±", "to about": " to about ", "&": " and ", "to(-)": " to ", "*": " × ", ",": ", ", "xx": " × ",
 }  # fmt: skip
 _NUMBER = re.compile(r"[-−+]?[0-9][0-9,]{0,40}(?:\.[0-9]{1,40})?|[-−+]?\.[0-9]{1,40}")
 _MIXED = re.compile(r"(?:([0-9]{1,9})[+ ])?([0-9]{1,9})[/⁄]([0-9]{1,9})")
 
 
+_POWERS = {"e3": (1e3, "thousand"), "e6": (1e6, "million"), "e9": (1e9, "billion"), "e12": (1e12, "trillion")}
+
+
 def _unit(code: str) -> _Unit | None:
+    """A unit by its code, which may have a power of ten before it: ``e6acre``, million acres."""
     code = code.strip()
-    return _UNITS.get(_OTHER_NAMES.get(code, code))
+    if found := _UNITS.get(_OTHER_NAMES.get(code, code)):
+        return found
+    power, rest = code[:2], code[2:]
+    if power in _POWERS and (found := _UNITS.get(_OTHER_NAMES.get(rest, rest))):
+        factor, word = _POWERS[power]
+        named = (f"{word} {name}" for name in (found.symbol, found.one, found.many))
+        default = found.default if found.kind == "temperature" else power + found.default
+        return _Unit(found.kind, found.factor * factor, *named, default)
+    return None
 
 
 def _value(text: str) -> Decimal | None:

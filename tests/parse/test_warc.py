@@ -326,3 +326,33 @@ def test_nothing_that_is_no_archive_is_read_as_one(tmp_path: Path) -> None:
 def test_a_giant_page_is_dropped_in_little_memory() -> None:
     path = shared("warc/internetarchive__CDX-Writer/giant_html.warc.gz")
     assert reasons(path) == ["too_large"]
+
+
+def test_pages_that_opt_out_are_dropped_on_request(tmp_path: Path) -> None:
+    page = sentence(1).replace(b"<title>", b'<meta name="robots" content="noai, noimageai"><title>')
+    path = write(tmp_path / "a.gz", [response(1, page), response(2, sentence(2))], "members")
+    assert reasons(path) == ["", ""]
+    assert reasons(path, warc.Options(obey_robots=True)) == ["robots", ""]
+
+
+def test_url_rules_apply_before_the_page_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.gz", [response(1, sentence(1)), response(2, sentence(2))], "members")
+    rules = warc.UrlRules(patterns=("/1$",))
+    assert reasons(path, warc.Options(urls=rules)) == ["url_pattern", ""]
+
+
+def test_a_page_over_its_limits_costs_one_row(tmp_path: Path) -> None:
+    huge = b"<p>" + b"<b>x</b> y " * 400_000
+    path = write(tmp_path / "a.gz", [response(1, sentence(1)), response(2, huge), response(3, sentence(3))], "members")
+    rows = list(warc.parse(str(path), 0, None, warc.Options(timeout_s=0.4)))
+    assert [row.reason for row in rows] == ["", "parse_timeout", ""]
+    assert rows[1].threshold == 0.4
+
+
+def test_broken_records_of_two_files_have_different_identities(tmp_path: Path) -> None:
+    bad = b"WARC/1.0\r\nnothing\r\n\r\n"
+    identities = set()
+    for name in ("a.gz", "b.gz"):
+        path = write(tmp_path / name, [bad, response(1, sentence(1))], "members")
+        identities |= {row.identity for row in warc.parse(str(path))}
+    assert len(identities) == 3

@@ -133,8 +133,8 @@ def test_learns_and_reports(tmp_path, shards_dir, kind):
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     assert train(config, shards_dir, str(tmp_path)) == result
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
-    before.pop(tmp_path / ".tmp-lock")
-    after.pop(tmp_path / ".tmp-lock")
+    before.pop(tmp_path / "lock")
+    after.pop(tmp_path / "lock")
     assert before == after
 
 

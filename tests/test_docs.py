@@ -1,0 +1,39 @@
+"""What the documents say is there, is there."""
+
+import importlib
+import re
+
+import pytest
+
+from tests.shared import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("module", "names"), re.findall(r"^from (\S+) import ([\w, ]+)", README, re.M))
+def test_the_public_names_of_the_readme_exist_and_are_documented(module, names):
+    for name in names.split(","):
+        assert getattr(importlib.import_module(module), name.strip()).__doc__
+
+
+@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "examples/README.md"])
+def test_links_lead_somewhere(document):
+    text = (ROOT / document).read_text()
+    for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text):
+        assert (ROOT / document).parent.joinpath(target).exists(), target
+
+
+def test_the_make_targets_of_the_documents_exist():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M))
+    used = {t for d in ("README.md", "CONTRIBUTING.md") for t in re.findall(r"make ([\w-]+)", (ROOT / d).read_text())}
+    assert used - {"a"} <= targets
+
+
+def test_the_modules_of_the_map_exist():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for name in re.findall(r"\b([a-z_]+\.py)\b", text):
+        assert list(ROOT.glob(f"**/{name}")), name
+
+
+def test_nothing_is_left_to_fill_in():
+    assert re.findall(r"@[A-Z]+@", README) == []
