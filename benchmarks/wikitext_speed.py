@@ -109,10 +109,8 @@ def repeated(dump: Path, times: int, target: Path, multistream: bool = False) ->
         if multistream:
             out.write(bz2.compress(text[:first].encode()))
             for i in range(0, len(pages) * times, 10):
-                group = "".join(
-                    pages[n % len(pages)].replace("<id>", f"<id>{n // len(pages)}", 1)
-                    for n in range(i, min(i + 10, len(pages) * times))
-                )
+                numbers = range(i, min(i + 10, len(pages) * times))
+                group = "".join(pages[n % len(pages)].replace("<id>", f"<id>{n // len(pages)}", 1) for n in numbers)
                 out.write(bz2.compress(group.encode()))
             out.write(bz2.compress(text[last:].encode()))
             return
@@ -168,9 +166,8 @@ def main() -> None:
         walls = {
             n: min(measure([python, str(script), str(many), str(n)])[1] for _ in range(args.rounds)) for n in (1, 2)
         }
-        print(
-            f"\ntwo workers on one multistream file: {walls[1] / walls[2]:.2f} x one ({walls[1]:.2f} s, {walls[2]:.2f} s elapsed)"
-        )
+        elapsed = f"({walls[1]:.2f} s, {walls[2]:.2f} s elapsed; nothing else may run)"
+        print(f"\ntwo workers on one multistream file: {walls[1] / walls[2]:.2f} x one {elapsed}")
         if args.memory:
             for times in (1, 5, 20):
                 longer = Path(folder) / f"enwiki-{times}.xml.bz2"

@@ -22,7 +22,7 @@ _ORIGIN = [
     pa.field("timestamp", TIMESTAMP),
     pa.field("language", pa.string()),
     pa.field("language_score", pa.float32()),
-    pa.field("file", pa.string(), nullable=False),  # base name of the dump file, unique within a source
+    pa.field("file", pa.string(), nullable=False),  # name of the dump file, unique within the source
     pa.field(
         "offset", pa.int64(), nullable=False
     ),  # compressed bytes: start of the stream or member that holds the record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 import urllib.parse
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ class Input:
 
     source: str
     path: str
-    name: str  # base name, unique within the source
+    name: str  # unique within the source: see find_files
     bytes: int
     content: str  # SHA-256 of a local file; the store's own checksum of a remote one
     cuts: tuple[tuple[int, int], ...]  # compressed byte ranges
@@ -37,8 +37,12 @@ def parser_of(format: str) -> Any:
     return warc
 
 
-def find_files(source: Source) -> list[str]:
-    """The files of a source, sorted by base name; UsageError when a pattern finds none or two share a name."""
+def find_files(source: Source) -> dict[str, str]:
+    """The files of a source by name, sorted; UsageError when a pattern finds none or two share a name.
+
+    A file's name is its path below the fixed part of the pattern that found it: ``a.xml`` for ``/dumps/*.xml``,
+    ``2024/a.xml`` for ``/dumps/**/*.xml``. So it does not change when the dumps move or others join them.
+    """
     files: dict[str, str] = {}
     for pattern in source.paths:
         found = expand(pattern)
@@ -48,15 +52,17 @@ def find_files(source: Source) -> list[str]:
                 file=pattern,
                 mend="correct source.paths in the configuration",
             )
+        fixed = re.split(r"[*?\[]", pattern, maxsplit=1)[0] if pattern not in found else pattern
+        below = len(fixed[: fixed.rfind("/") + 1])
         for path in found:
-            name = os.path.basename(path)
+            name = path[below:]
             if files.setdefault(name, path) != path:
                 raise UsageError(
-                    f"source {source.name!r} has two files of this name; the other is {files[name]}",
+                    f"source {source.name!r} has two files of the name {name!r}; the other is {files[name]}",
                     file=path,
                     mend="give them separate [[source]] entries",
                 )
-    return [files[name] for name in sorted(files)]
+    return dict(sorted(files.items()))
 
 
 def find_inputs(config: Config, root: Root, remember: bool = True) -> list[Input]:
@@ -69,14 +75,13 @@ def find_inputs(config: Config, root: Root, remember: bool = True) -> list[Input
     fresh: dict[str, Any] = {}
     inputs = []
     for source in sorted(config.source, key=lambda s: s.name):
-        for path in find_files(source):
+        for name, path in find_files(source).items():
             question = [source.format, config.unit, stamp_of(path)]
             answer = known.get(path)
             if answer is None or answer["question"] != question:
                 answer = {"question": question, **_examine(path, source, config.unit)}
             fresh[path] = answer
             cuts = tuple((start, stop) for start, stop in answer["cuts"])
-            name = os.path.basename(path)
             inputs.append(Input(source.name, path, name, answer["bytes"], answer["content"], cuts))
     if remember and fresh != known:
         root.write_json(_CACHE, fresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -9,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.clean import characters
+from pipeline.clean import characters, words
 from pipeline.clean.characters import UNSTABLE
 
 LINE_ENDS = r"\r\n|[\r\x0B\x0C\x{85}\x{2028}\x{2029}]"
@@ -27,6 +28,9 @@ CHANGES: dict[str, tuple[str, str]] = {
 """Changes by name, in order: a pattern (RE2) and what replaces it. Line ends of any system become line feeds; control
 characters, zero-width spaces and byte order marks go; runs of spaces and the odd ones become one space, none at the
 edges of lines; at most one empty line in a row; no white space around the text."""
+
+_TAG = re.compile(r"<[^<>]*>")
+_LETTERS = re.compile(r"[^\W\d_]+")
 
 NFC = "nfc"
 """The name under which texts changed by Unicode's composed form are counted."""
@@ -68,3 +72,25 @@ def _compose(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
     places = np.arange(len(values))
     places[changed > 0] = len(values) + np.arange(len(new))
     return pa.concat_arrays([values, pa.array(new, values.type)]).take(pa.array(places)), changed
+
+
+def classic(texts: pa.Array, language: str | pa.Array) -> pa.LargeStringArray:
+    """Return the texts as tutorials preprocess them: no tags, lower case, only letters, no stop words, one space
+    between words.
+
+    ``language`` is one code, or an array of one per document; without a list of its words none are dropped. Meant to
+    repeat classic experiments: a language model needs what this removes.
+    """
+    codes = [language] * len(texts) if isinstance(language, str) else language.to_pylist()
+    dropped = {code: _stop_words(code) for code in sorted({code for code in codes if code})}
+    found = []
+    for text, code in zip(texts.to_pylist(), codes, strict=True):
+        kept = _LETTERS.findall(_TAG.sub(" ", text or "").lower())
+        stop = dropped.get(code, frozenset())
+        found.append(" ".join([word for word in kept if word not in stop]))
+    return pa.array(found, pa.large_string())
+
+
+def _stop_words(code: str) -> frozenset[str]:
+    lists = words.lists()
+    return frozenset(lists["stop_words"].get(code, ()) + lists["function_words"].get(code, ()))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.clean import rules, stats
+from pipeline.clean import normalise, rules, stats
 from pipeline.clean.lines import LineRule, edit
 from pipeline.clean.rules import Rule
 from pipeline.errors import UsageError
@@ -27,12 +27,14 @@ TOO_FEW_SENTENCES = "too_few_sentences"
 
 @dataclass(frozen=True)
 class Step:
-    """Rules on statistics, or line rules (with C4's removal of citation marks and its least number of sentences)."""
+    """Rules on statistics, line rules (with C4's removal of citation marks and its least number of sentences), or
+    ``classic``: the preprocessing of `pipeline.clean.normalise.classic`."""
 
     rules: tuple[Rule, ...] = ()
     lines: tuple[LineRule, ...] = ()
     citations: bool = False
     min_sentences: int = 0
+    classic: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,14 +108,17 @@ def run(texts: pa.Array, language: str | pa.Array, steps: Sequence[Step]) -> Out
             break
         rows = pa.array(open_rows)
         part = texts if len(open_rows) == count else texts.take(rows)
+        codes = language if isinstance(language, str) else language.take(rows)
         if step.rules:
-            codes = language if isinstance(language, str) else language.take(rows)
             table = stats.compute(part, codes, rules.statistics(step.rules))
             verdict, value, threshold = rules.judge(table, step.rules)
             failed = np.flatnonzero(verdict >= 0)
             for row in failed.tolist():
                 reasons[open_rows[row]] = step.rules[verdict[row]].reason
             values[open_rows[failed]], thresholds[open_rows[failed]] = value[failed], threshold[failed]
+            continue
+        if step.classic:
+            texts = _replaced(texts, open_rows, normalise.classic(part, codes))
             continue
         edited = edit(part, step.lines, step.citations)
         for reason, lines in edited.removed.items():
@@ -126,7 +131,12 @@ def run(texts: pa.Array, language: str | pa.Array, steps: Sequence[Step]) -> Out
             elif few[row]:
                 reasons[open_rows[row]] = TOO_FEW_SENTENCES
                 values[open_rows[row]], thresholds[open_rows[row]] = edited.sentences[row], step.min_sentences
-        places = np.arange(count)
-        places[open_rows] = count + np.arange(len(open_rows))
-        texts = pa.concat_arrays([texts, edited.texts]).take(pa.array(places))
+        texts = _replaced(texts, open_rows, edited.texts)
     return Outcome(texts, reasons.tolist(), values, thresholds, removed)
+
+
+def _replaced(texts: pa.Array, rows: np.ndarray, new: pa.Array) -> pa.Array:
+    """Return the texts with those of some rows replaced."""
+    places = np.arange(len(texts))
+    places[rows] = len(texts) + np.arange(len(rows))
+    return pa.concat_arrays([texts, new]).take(pa.array(places))

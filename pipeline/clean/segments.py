@@ -52,9 +52,8 @@ _OPERATOR, _DIVIDER, _REPEATS, _STICKS_BEFORE, _STICKS_AFTER = (
 )
 _MOST_SIGNS = 15  # between two parts of one word
 _WIDTHS = np.array([1] * 0xC0 + [2] * 0x20 + [3] * 0x10 + [4] * 0x10)
-_ALPHA = _table("isalpha") | (
-    np.arange(256) >= 128
-)  # a word's byte above 127 is part of a letter, with rare exceptions
+_ALPHA = _table("isalpha")
+_ALPHA[128:] = True  # a byte above 127 in a word is part of a letter, with rare exceptions
 
 
 def _equal(data: np.ndarray, starts: np.ndarray, value: bytes) -> np.ndarray:

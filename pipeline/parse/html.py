@@ -22,9 +22,9 @@ from pipeline.parse import html_blocks, html_features, html_model
 Extractor = Literal["mill", "resiliparse", "trafilatura", "plain"]
 
 MAX_NESTING = 500  # the other extractors take quadratic time, or silently find nothing, beyond some such depth
-_SURE = 0.3  # logit from which a block is taken: best for F1 in cross-validation on half A
+_SURE = 0.5  # logit from which a block is taken: best for F1 in cross-validation on half A
 _FEW = 150  # characters, and share of the page's text, below which less certain blocks are taken too
-_SHARE = 0.2
+_SHARE = 0.15
 _CELL = 200  # characters: a longer table cell is a part of the page's layout
 
 
@@ -89,15 +89,16 @@ def choose(logits: np.ndarray, page: html_blocks.Page) -> np.ndarray:
     lengths = np.array([len(text) for text in page.text])
     row = np.array(page.row)
     cells = (row >= 0) & (lengths < _CELL)
-    if cells.any():  # the short cells of a row stand or fall together
-        sums = np.bincount(row[cells], logits[cells])
+    if cells.any():  # the cells of a table stand or fall together: one with holes is worse than none
+        table = np.array(page.parent)[row[cells]]
+        mean = np.bincount(table, logits[cells]) / np.maximum(np.bincount(table), 1)
         logits = logits.copy()
-        logits[cells] = sums[row[cells]] / np.bincount(row[cells])[row[cells]]
+        logits[cells] = mean[table] + _SURE
     chosen = logits > _SURE
     sizes = lengths - np.array(page.link)
     taken = sizes[chosen].sum()
     if taken < _SHARE * sizes.sum():  # not an article: lists, forums and shop fronts are less sure of themselves
-        chosen |= logits > _SURE - 2.3
+        chosen |= logits > _SURE - 2.5
     elif taken < _FEW:
         chosen |= logits > _SURE - 1.5
     return chosen

@@ -38,9 +38,9 @@ class Options:
 
     ``math``: keep formulas, as LaTeX between dollar signs. ``tables``: keep tables, a line each row. ``drop_sections``:
     leave out sections of references, links and reading lists, by the built-in headings of the wiki's language, and
-    ``sections``: by these headings too. ``variant``: which side of ``-{...}-`` to take where a wiki is written in several
-    (``zh-hans``, ``zh-tw``, ``sr-ec``...); "" takes the first. ``templates``: rules beyond the built-in ones, as pairs
-    of a name and a rule of ``wikitext_templates``.
+    ``sections``: by these headings too. ``variant``: which side of ``-{...}-`` to take where a wiki is written in
+    several (``zh-hans``, ``zh-tw``, ``sr-ec``...); "" takes the first. ``templates``: rules beyond the built-in ones,
+    as pairs of a name and a rule of ``wikitext_templates``.
     """
 
     math: bool = True
@@ -171,8 +171,8 @@ _SCRIPT = re.compile(r"<(su[bp])\b[^<>]*>([^<>\n]{1,12})</\1\s*>", re.IGNORECASE
 _TAG = re.compile(r"</?([a-zA-Z][a-zA-Z0-9]*)[^<>]*>")
 _BLOCKS = frozenset(
     {
-        "blockquote", "br", "caption", "center", "dd", "div", "dl", "dt", "h1", "h2", "h3", "h4", "h5", "h6", "hr", "li",
-        "ol", "p", "poem", "section", "table", "td", "th", "tr", "ul",
+        "blockquote", "br", "caption", "center", "dd", "div", "dl", "dt", "h1", "h2", "h3", "h4", "h5", "h6", "hr",
+        "li", "ol", "p", "poem", "section", "table", "td", "th", "tr", "ul",
     }
 )  # fmt: skip
 _TAGS = _BLOCKS | {
@@ -180,7 +180,8 @@ _TAGS = _BLOCKS | {
     "gallery", "hiero", "html", "i", "imagemap", "img", "includeonly", "ins", "kbd", "link", "mark", "math", "meta",
     "noinclude", "noinline", "noreferences", "nowiki", "onlyinclude", "pre", "q", "rb", "ref", "references", "rp", "rt",
     "rtc", "ruby", "s", "samp", "score", "section", "small", "source", "span", "strike", "strong", "sub", "sup",
-    "syntaxhighlight", "tbody", "templatestyles", "thead", "time", "timeline", "translate", "tt", "tvar", "u", "var", "wbr",
+    "syntaxhighlight", "tbody", "templatestyles", "thead", "time", "timeline", "translate", "tt", "tvar", "u",
+    "var", "wbr",
 }  # fmt: skip
 _EXTERNAL = re.compile(
     r"\[(?:(?:https?|ftps?|ircs?|news|gopher|telnet|git|svn|nntp)://|mailto:|//)[^\s\[\]<>\"]*[ \t]*([^\[\]\n]*)\]",

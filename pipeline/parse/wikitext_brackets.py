@@ -1,11 +1,11 @@
 """The nesting part of wikitext: comments, extension tags, templates, arguments, links, language variants.
 
 This follows the order and the rules of MediaWiki's own preprocessor rather than a general grammar: comments and
-extension tags are found from left to right and are opaque, then braces and brackets are matched with one stack, and what
-does not close is plain text. Each step is one pass over the text, with every search remembered, so time is linear in the page
-whatever it holds.
+extension tags are found from left to right and are opaque, then braces and brackets are matched with one stack, and
+what does not close is plain text. Each step is one pass over the text, with every search remembered, so time is linear
+in the page whatever it holds.
 
-Three private characters travel in the text between the passes; none of them can come from XML 1.0:
+A few private characters travel in the text between the passes; none of them can come from XML 1.0:
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ HOLE = "\x00"  # something was removed here: punctuation around it may have to g
 SAVED_OPEN, SAVED_CLOSE = "\x01", "\x02"  # around the number of a saved text that later passes must not read
 PIPE, EQUALS = "\x03", "\x04"  # "|" and "=" that came out of an inner template or link: they separate no arguments
 LOST = "\x06"  # a template of unknown text was removed here: a sentence cannot do without it
+NOTE = "\x07"  # a footnote was removed here: only the space around it may have to go
 BREAK = "\x05"  # a line break inside a paragraph, which begins no list and no heading
 
 _CONTROLS = bytes({*range(0x20)} - {0x09, 0x0A, 0x0D})
@@ -119,6 +120,7 @@ def take_extensions(text: str, saved: Saved, keep_math: bool) -> str:
             name = name.lower()
             out.append(text[done:begin])
             if text[gt - 1] == "/":
+                out.append(NOTE if name == "ref" else "")
                 done = gt + 1
             else:
                 close = closers.get(name)
@@ -129,8 +131,8 @@ def take_extensions(text: str, saved: Saved, keep_math: bool) -> str:
                 else:
                     if name in _SAVED:
                         out.append(_keep(text[gt + 1 : close[0]], name, saved, keep_math, text[begin : gt + 1]))
-                    elif name != "ref" and name != "includeonly":
-                        out.append(HOLE)
+                    elif name != "includeonly":
+                        out.append(NOTE if name == "ref" else HOLE)
                     done = close[1]
         match = _EXTENSION.search(text, done)
     if match:  # left by the break: comments may still follow

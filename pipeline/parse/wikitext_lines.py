@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 
-from pipeline.parse.wikitext_brackets import BREAK, HOLE, LOST
+from pipeline.parse.wikitext_brackets import BREAK, HOLE, LOST, NOTE
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Tables
 
 _TABLE_MARK = re.compile(
-    r"\n[ \t:*#;\x00\x06]*(?:\{\||\|\})|\n=[^\n]+=[ \t]*(?=\n|\Z)|<(/?)table\b[^<>]*>", re.IGNORECASE
+    r"\n[ \t:*#;\x00\x06\x07]*(?:\{\||\|\})|\n=[^\n]+=[ \t]*(?=\n|\Z)|<(/?)table\b[^<>]*>", re.IGNORECASE
 )
-_BEFORE_MARK = "\n \t:*#;\x00\x06"
+_BEFORE_MARK = "\n \t:*#;\x00\x06\x07"
 
 
 def resolve_tables(text: str, table: Callable[[str], str]) -> str:
@@ -47,7 +48,7 @@ def table_rows(source: str) -> str:
     rows: list[list[str]] = [[]]
     depth = 0
     for line in source.split("\n"):
-        line = line.strip(" \t\x00\x06")
+        line = line.strip(" \t\x00\x06\x07")
         if line.lstrip(":*#;").startswith("{|"):
             depth += 1
         elif line.startswith("|}"):
@@ -72,7 +73,7 @@ def _cell(source: str) -> str:
     attributes, bar, text = source.partition("|")
     if bar and ("=" in attributes or not attributes.strip()) and "[" not in attributes:
         source = text
-    return " ".join(source.replace(HOLE, " ").replace(LOST, " ").split())
+    return " ".join(source.replace(HOLE, " ").replace(LOST, " ").replace(NOTE, " ").split())
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -85,8 +86,8 @@ def strip_quotes(line: str) -> str:
     """A line without its marks of bold and italics, keeping the apostrophes among them.
 
     Three apostrophes are bold, unless a line's marks only pair up when one of them is an apostrophe before italics, as
-    in ``l'''Odyssée''``: then it is the first after a one-letter word, else after a longer word, else after a space (the
-    rule of MediaWiki's ``doQuotes``).
+    in ``l'''Odyssée''``: then it is the first after a one-letter word, else after a longer word, else after a space
+    (the rule of MediaWiki's ``doQuotes``).
     """
     if "'''" not in line:
         return line.replace("''", "")
@@ -126,7 +127,9 @@ _SEGMENT = re.compile(r"([;,；，、])")
 
 def mend(line: str) -> str:
     """A line without its holes and without the punctuation that they leave: brackets, doubled commas, spaces."""
-    line = _mend_brackets(line, HOLE)
+    if HOLE in line:
+        line = _mend_brackets(line, HOLE)
+    line = line.replace(NOTE, HOLE)
     if HOLE not in line:
         return line.strip()
     first, *pieces = line.split(HOLE)
@@ -148,16 +151,20 @@ def mend(line: str) -> str:
             out[-1] = out[-1].rstrip(_SPACE + _SEPARATORS) or out[-1]
             _close(out, right)
         elif right[0] in _NO_SPACE_BEFORE:
+            if right.rstrip() in ",;、，；":  # what parted two things that are gone
+                spaced = True
+                continue
             if out[-1][-1] in ",;:、，；：":
                 out[-1] = out[-1][:-1]
-            out.append(right.rstrip())
+            keeps_space = right[0] in ";:!?" and len(right) < len(piece)  # as French and others write
+            out.append((" " if keeps_space else "") + right.rstrip())
         else:
             out.append((" " if spaced else "") + right.rstrip())
         spaced = right[-1] in _SPACE
     return "".join(out).strip()
 
 
-_SENTENCE_END = re.compile(r"(?:(?<=\w{3})|(?<=[)\]”»\x00\x06]))[.!?…][\"'”»)\]]*[\x00\x06]*\s+|(?<=[。！？])")
+_SENTENCE_END = re.compile(r"(?:(?<=\w{3})|(?<=[)\]”»\x00\x06\x07]))[.!?…][\"'”»)\]]*[\x00\x06\x07]*\s+|(?<=[。！？])")
 _LOST_WORD = re.compile(r"\w[ \u00a0]\x06[ \u00a0]*(?:(?=\w)|(?<=\x06)[.,;:!?%])|[$€£¥₹]\x06")
 
 
@@ -171,7 +178,7 @@ def drop_lost_sentences(line: str) -> str:
     if not _LOST_WORD.search(line):
         return line
     edges = [0, *(match.end() for match in _SENTENCE_END.finditer(line)), len(line)]
-    sentences = [line[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    sentences = [line[a:b] for a, b in pairwise(edges)]
     return "".join(sentence for sentence in sentences if not _LOST_WORD.search(sentence))
 
 
@@ -298,7 +305,7 @@ def _text(line: str) -> str:
         line = strip_quotes(line)
     if LOST in line:
         line = drop_lost_sentences(line).replace(LOST, HOLE)
-    if HOLE in line:
+    if HOLE in line or NOTE in line:
         line = mend(line)
     if BREAK in line:
         line = "\n".join(part for piece in line.split(BREAK) if (part := piece.strip()))

@@ -1,7 +1,8 @@
 """Templates that carry running text, as data: what each becomes, by language.
 
-The tables are ``data/templates.<language>.txt`` (or a database name); a line is ``name, name = rule``. Names are compared in lower case with
-"_" as a space; a name may end in ``*``, or be a regular expression between slashes. A rule is text with
+The tables are ``data/templates.<language>.txt``, and ``data/templates.<database>.txt`` for a wiki that has names of its
+own; a line is ``name, name = rule``. Names are compared in lower case with "_" as a space; a name may end in ``*``, or
+be a regular expression between slashes. A rule is text with
 
 - ``{1}``, ``{name}``: an argument; ``{2|1}``: the first of several that is not empty; ``{}``: the template's own name;
 - ``[...]``: a group that vanishes when an argument in it is empty;

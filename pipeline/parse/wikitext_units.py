@@ -167,9 +167,9 @@ def _unit(code: str) -> _Unit | None:
     power, rest = code[:2], code[2:]
     if power in _POWERS and (found := _UNITS.get(_OTHER_NAMES.get(rest, rest))):
         factor, word = _POWERS[power]
-        named = (f"{word} {name}" for name in (found.symbol, found.one, found.many))
         default = found.default if found.kind == "temperature" else power + found.default
-        return _Unit(found.kind, found.factor * factor, *named, default)
+        symbol, one, many = (f"{word} {name}" for name in (found.symbol, found.one, found.many))
+        return _Unit(found.kind, found.factor * factor, symbol, one, many, default)
     return None
 
 
@@ -191,10 +191,10 @@ def convert(parts: list[str], args: dict[str, str]) -> str:
     parts = [part.strip() for part in parts]
     at = 0
     while at < len(parts) and _value(parts[at]) is not None:
-        word = _RANGES.get(parts[at - 1], "") if at else ""
+        word = _RANGES.get(parts[at - 1].removesuffix("(-)"), "") if at else ""
         shown.append((word, parts[at]))
         at += 1
-        if at + 1 < len(parts) and parts[at] in _RANGES and _value(parts[at + 1]) is not None:
+        if at + 1 < len(parts) and parts[at].removesuffix("(-)") in _RANGES and _value(parts[at + 1]) is not None:
             at += 1
         else:
             break

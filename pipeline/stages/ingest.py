@@ -74,7 +74,8 @@ def process(root: Root, unit: Unit) -> Row:
                 signatures.write(sign(kept, params))
                 count(counts, kept, lost)
         except InputError as error:
-            fault = str(error)
+            # by the file's name, not its path: the row must not depend on where the dumps lie
+            fault = str(InputError(error.cause, file=inputs["file"], offset=error.offset, mend=error.mend))
     return Row(STAGE, unit.name, unit.key, parts.outputs, counts, fault, inputs, f"{STAGE}.{VERSION}")
 
 

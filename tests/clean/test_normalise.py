@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.clean.normalise import CHANGES, NFC, normalise
+from pipeline.clean.normalise import CHANGES, NFC, classic, normalise
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,9 @@ def test_only_the_changes_asked_for():
     with pytest.raises(KeyError):
         normalise(pa.array(["a"]), ["tabs"])
     assert NFC not in CHANGES
+
+
+def test_classic_preprocessing():
+    texts = pa.array(["<p>The Cats' 3 toys, and <b>it</b> wasn't l'été 2 < 3!", "Le chat et la souris", None, "<" * 9])
+    assert classic(texts, "en").to_pylist() == ["cats toys l été", "le chat et la souris", "", ""]
+    assert classic(texts, pa.array(["en", "fr", "und", None])).to_pylist()[1] == "chat souris"

@@ -53,7 +53,7 @@ def test_values_agree_with_datatrove(texts):
 
 
 def test_every_preset_is_read_and_runs():
-    assert {"c4", "c4-datatrove", "fineweb", "gopher", "gopher-repetition", "minimal"} <= set(quality.names())
+    assert {"c4", "c4-datatrove", "fineweb", "gopher", "gopher-repetition", "minimal", "seed"} <= set(quality.names())
     texts = pa.array(["", "A short text.", "word " * 200])
     for name in quality.names():
         found = quality.run(texts, "en", quality.load(name))

@@ -13,7 +13,7 @@ PARAGRAPHS = [
     "The committee met on Tuesday to discuss the new bridge over the river, closed since the flood in spring. "
     "Several residents spoke in favour of a wooden construction, as it stood there for two hundred years.",
     "According to the engineer, a wooden bridge would carry no more than three tonnes, so that the fire brigade "
-    "would have to take the long way round. He proposed steel, and he showed what it would cost in the next thirty years.",
+    "would have to take the long way round. He proposed steel, and showed what it would cost in the next thirty years.",
     "The mayor said that she would not decide before the summer. “We will listen to everyone,” she told the meeting, "
     "and she promised that the ferry would run until the new bridge is open.",
     "In the end the members voted for a second report, to be written by an office that has no contract with the town. "
@@ -107,9 +107,24 @@ def test_link_lengths_and_rows() -> None:
     st.lists(
         st.sampled_from(
             [
-                *"< > / div <div> </div> <p <!-- --> <script> </script \" ' = <tr> </td> <li> </ul> </p>".split(),
-                *"<a href= <br> &amp; &#xD800; <table> <td> <svg <pre> wörd 字 \ud800 <title> \0 </a>".split(),
-                " x ",
+                *(
+                    "<",
+                    ">",
+                    "/",
+                    "div",
+                    "<div>",
+                    "</div>",
+                    "<p",
+                    "<!--",
+                    "-->",
+                    "<script>",
+                    "</script",
+                    "=",
+                    " x ",
+                    "</p>",
+                ),
+                *("<tr>", "</td>", "<li>", "</ul>", "<a href=", "<br>", "&amp;", "&#xD800;", "<table>", "<td>"),
+                *("<svg", "<pre>", "wörd", "字", "\ud800", "<title>", "\0", "</a>", chr(34), chr(39)),
             ]
         ),
         max_size=40,

@@ -177,8 +177,14 @@ def test_namespaces_come_from_titles_where_there_is_no_mark(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("text", "target"),
-    [("#REDIRECT [[Ziel]]", "Ziel"), ("#WEITERLEITUNG [[Ziel#Teil]] x", "Ziel#Teil"), ("# redirect: [[Z|z]]", "Z")]
-    + [("＃転送 [[目標]]", "目標"), ("# eins\n# [[zwei]]", ""), ("#redirecting is [[hard]]", "")],
+    [
+        ("#REDIRECT [[Ziel]]", "Ziel"),
+        ("#WEITERLEITUNG [[Ziel#Teil]] x", "Ziel#Teil"),
+        ("# redirect: [[Z|z]]", "Z"),
+        ("＃転送 [[目標]]", "目標"),
+        ("# eins\n# [[zwei]]", ""),
+        ("#redirecting is [[hard]]", ""),
+    ],
 )
 def test_redirects_without_a_mark(tmp_path: Path, text: str, target: str):
     path = write(tmp_path / "d.bz2", [HEAD + page(1, text) + FOOTER])
