@@ -45,9 +45,10 @@ heads = 2
 
 def write_config(folder: Path, files: dict[str, list[str]] | None = None, *, runs: bool = False) -> Path:
     """A configuration over files of the bundled sample; its corpus lies in ``folder``/corpus."""
+    files = files or SMALL
     folder.mkdir(parents=True, exist_ok=True)
     lines = ['name = "test"', 'root = "corpus"', 'unit = "200 kB"']
-    for name, patterns in (files or SMALL).items():
+    for name, patterns in files.items():
         paths = [p if os.path.isabs(p) or "://" in p else str(DATA / p) for p in patterns]
         kind = "warc" if name.startswith("web") else "wikimedia"
         lines += ["[[source]]", f'name = "{name}"', f'format = "{kind}"', f"paths = {json.dumps(paths)}"]
@@ -59,7 +60,7 @@ def write_config(folder: Path, files: dict[str, list[str]] | None = None, *, run
         "min = 200",
         "[tokenizer]",
         'kind = "bpe"',
-        f"vocab_size = {1500 if files else 4000}",
+        f"vocab_size = {4000 if sum(map(len, files.values())) > 4 else 1500}",  # what so little text supports
         'sample = "400 kB"',
         "[shards]",
         "tokens = 100_000",

@@ -39,24 +39,31 @@ class LineRule:
 
 @dataclass(frozen=True)
 class Edited:
-    """What is left of a batch: texts, lines removed by reason and document (int64), sentences left (int64), drop
-    reasons ("")."""
+    """What is left of a batch: the texts (segmented), lines removed by reason and document (int64), sentences left
+    (int64), and the reason to drop each document ("" for none)."""
 
-    texts: pa.Array
+    segments: Segments
     removed: dict[str, np.ndarray]
     sentences: np.ndarray
     reasons: list[str]
 
+    @property
+    def texts(self) -> pa.LargeStringArray:
+        """The texts with only the lines that every rule keeps."""
+        return self.segments.texts()
 
-def edit(texts: pa.Array, rules: Sequence[LineRule], citations: bool = False) -> Edited:
+
+CITATION = r"\[\d*\]|\[edit\]|\[citation needed\]"
+"""Wikipedia's marks that C4 removes (RE2)."""
+
+
+def edit(texts: pa.Array | Segments, rules: Sequence[LineRule]) -> Edited:
     """Return the texts with only the lines that every rule keeps, stripped and joined by line feeds.
 
-    The rules are tried in order, each on the lines that are left. Blank lines go without being counted. ``citations``
-    removes Wikipedia's marks ("[12]", "[edit]", "[citation needed]") first. Sentences are counted line by line.
+    The rules are tried in order, each on the lines that are left. Blank lines go without being counted. Sentences are
+    counted line by line.
     """
-    if citations:
-        texts = pc.replace_substring_regex(texts, r"\[\d*\]|\[edit\]|\[citation needed\]", "")
-    segments = Segments(texts)
+    segments = texts if isinstance(texts, Segments) else Segments(texts)
     _, lines = segments.visible_lines
     left = np.ones(len(lines), bool)
     removed: dict[str, np.ndarray] = {}
@@ -72,20 +79,19 @@ def edit(texts: pa.Array, rules: Sequence[LineRule], citations: bool = False) ->
             removed[rule.reason] = removed.get(rule.reason, 0) + count
     kept = lines.take(left)
     sentences = np.bincount(kept.documents, segments.sentences(kept), segments.count).astype(np.int64)
-    return Edited(join_lines(segments, kept), removed, sentences, reasons)
+    return Edited(only_lines(segments, kept), removed, sentences, reasons)
 
 
-def join_lines(segments: Segments, lines: Spans) -> pa.LargeStringArray:
-    """Return the texts made of these lines (trimmed, ascending), one line feed between two."""
+def only_lines(segments: Segments, lines: Spans) -> Segments:
+    """Return the texts made of these lines alone (trimmed, ascending), one line feed between two."""
     mark = np.zeros(len(segments.data) + 1, np.int8)
     mark[lines.starts] += 1
     mark[lines.ends] -= 1
     keep = np.cumsum(mark, dtype=np.int8)[:-1].astype(bool)
     followed = np.flatnonzero(lines.documents[1:] == lines.documents[:-1])
     feeds = np.flatnonzero(segments.data == ord("\n"))
-    keep[feeds[np.searchsorted(feeds, lines.ends[followed])]] = True  # one line feed between two lines
-    offsets = np.concatenate(([0], np.cumsum(keep)))[segments.offsets]
-    return pa.LargeStringArray.from_buffers(segments.count, pa.py_buffer(offsets), pa.py_buffer(segments.data[keep]))
+    keep[feeds[np.searchsorted(feeds, lines.ends[followed])]] = True
+    return segments.kept(keep)
 
 
 def _short_words(segments: Segments, lines: Spans, longest: int) -> np.ndarray:

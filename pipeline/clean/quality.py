@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.clean import normalise, rules, stats
-from pipeline.clean.lines import LineRule, edit
+from pipeline.clean.lines import CITATION, LineRule, edit
 from pipeline.clean.rules import Rule
+from pipeline.clean.segments import Segments
 from pipeline.errors import UsageError
 
 TOO_FEW_SENTENCES = "too_few_sentences"
@@ -41,8 +43,9 @@ class Step:
 class Outcome:
     """What became of a batch, document by document.
 
-    ``texts`` as the steps left them; ``reasons`` ("" for kept); ``values`` and ``thresholds`` of the rule that failed
-    (float64, NaN where there is none); ``removed``: lines removed, by reason (int64 arrays).
+    ``texts``: those kept as the steps left them, those dropped as they came; ``reasons`` ("" for kept); ``values`` and
+    ``thresholds`` of the rule that failed (float64, NaN where there is none); ``removed``: lines removed, by reason
+    (int64 arrays).
     """
 
     texts: pa.Array
@@ -97,46 +100,62 @@ def _steps(tables: Sequence[dict[str, Any]]) -> tuple[Step, ...]:
 
 def run(texts: pa.Array, language: str | pa.Array, steps: Sequence[Step]) -> Outcome:
     """Return what the steps keep and change of a batch; ``language`` is one code, or an array of one per document."""
+    texts = pc.fill_null(texts.cast(pa.large_string()), "")
+    codes = pa.array([language] * len(texts)) if isinstance(language, str) else language
+    if not any(step.citations for step in steps):
+        return _run(texts, codes, steps, citations=False)
+    # The few texts with citation marks are taken apart twice; the others need not wait for them.
+    marked = pc.match_substring_regex(texts, CITATION)
+    rows = [pa.array(np.flatnonzero(marked.to_numpy(zero_copy_only=False) == answer)) for answer in (False, True)]
+    parts = [_run(texts.take(part), codes.take(part), steps, bool(answer)) for answer, part in enumerate(rows)]
+    back = np.argsort(np.concatenate(rows))
+    reasons = parts[0].reasons + parts[1].reasons
+    return Outcome(
+        pa.concat_arrays([part.texts for part in parts]).take(pa.array(back)),
+        [reasons[row] for row in back.tolist()],
+        np.concatenate([part.values for part in parts])[back],
+        np.concatenate([part.thresholds for part in parts])[back],
+        {reason: np.concatenate([part.removed[reason] for part in parts])[back] for reason in parts[0].removed},
+    )
+
+
+def _run(texts: pa.Array, codes: pa.Array, steps: Sequence[Step], citations: bool) -> Outcome:
     count = len(texts)
-    texts = texts.cast(pa.large_string())
-    reasons = np.full(count, "", dtype=object)
+    segments = Segments(texts)
+    reasons = [""] * count
     values, thresholds = np.full(count, np.nan), np.full(count, np.nan)
-    removed: dict[str, np.ndarray] = {}
+    removed = {rule.reason: np.zeros(count, np.int64) for step in steps for rule in step.lines if rule.drop == "line"}
+    alive = np.ones(count, bool)
+
+    def drop(row: int, reason: str, value: float = np.nan, threshold: float = np.nan) -> None:
+        if alive[row]:
+            reasons[row], values[row], thresholds[row] = reason, value, threshold
+            alive[row] = False
+
     for step in steps:
-        open_rows = np.flatnonzero(reasons == "")
-        if not len(open_rows):
-            break
-        rows = pa.array(open_rows)
-        part = texts if len(open_rows) == count else texts.take(rows)
-        codes = language if isinstance(language, str) else language.take(rows)
-        if step.rules:
-            table = stats.compute(part, codes, rules.statistics(step.rules))
-            verdict, value, threshold = rules.judge(table, step.rules)
-            failed = np.flatnonzero(verdict >= 0)
-            for row in failed.tolist():
-                reasons[open_rows[row]] = step.rules[verdict[row]].reason
-            values[open_rows[failed]], thresholds[open_rows[failed]] = value[failed], threshold[failed]
-            continue
+        if not alive.all():  # a dropped document is empty from here on, and costs nothing
+            segments = segments.kept(np.repeat(alive, np.diff(segments.offsets)))
         if step.classic:
-            texts = _replaced(texts, open_rows, normalise.classic(part, codes))
-            continue
-        edited = edit(part, step.lines, step.citations)
-        for reason, lines in edited.removed.items():
-            total = removed.setdefault(reason, np.zeros(count, np.int64))
-            total[open_rows] += lines
-        few = edited.sentences < step.min_sentences
-        for row, reason in enumerate(edited.reasons):
-            if reason:
-                reasons[open_rows[row]] = reason
-            elif few[row]:
-                reasons[open_rows[row]] = TOO_FEW_SENTENCES
-                values[open_rows[row]], thresholds[open_rows[row]] = edited.sentences[row], step.min_sentences
-        texts = _replaced(texts, open_rows, edited.texts)
-    return Outcome(texts, reasons.tolist(), values, thresholds, removed)
-
-
-def _replaced(texts: pa.Array, rows: np.ndarray, new: pa.Array) -> pa.Array:
-    """Return the texts with those of some rows replaced."""
-    places = np.arange(len(texts))
-    places[rows] = len(texts) + np.arange(len(rows))
-    return pa.concat_arrays([texts, new]).take(pa.array(places))
+            segments = Segments(normalise.classic(segments.texts(), codes))
+        elif step.rules:
+            table = stats.compute(segments, codes, rules.statistics(step.rules))
+            verdict, value, threshold = rules.judge(table, step.rules)
+            for row in np.flatnonzero(verdict >= 0).tolist():
+                drop(row, step.rules[verdict[row]].reason, value[row], threshold[row])
+        else:
+            if step.citations and citations:
+                segments = Segments(pc.replace_substring_regex(segments.texts(), CITATION, ""))
+            edited = edit(segments, step.lines)
+            segments = edited.segments
+            for reason, lines in edited.removed.items():
+                removed[reason] += lines
+            for row, reason in enumerate(edited.reasons):
+                if reason:
+                    drop(row, reason)
+            for row in np.flatnonzero(edited.sentences < step.min_sentences).tolist():
+                drop(row, TOO_FEW_SENTENCES, edited.sentences[row], step.min_sentences)
+    places = np.arange(count)
+    places[alive] += count
+    return Outcome(
+        pa.concat_arrays([texts, segments.texts()]).take(pa.array(places)), reasons, values, thresholds, removed
+    )

@@ -88,6 +88,29 @@ class Segments:
         self.others: Wide = characters.wide(self.data)
         self.count = len(self.offsets) - 1
 
+    def kept(self, keep: np.ndarray) -> Segments:
+        """Return the segments of the texts with only some bytes kept (bool), the words found so far carried over.
+
+        What is cut out must begin and end at white space or at the edge of a document, so that no word changes.
+        """
+        moved = np.concatenate(([0], np.cumsum(keep)))
+        result = Segments.__new__(Segments)
+        result.data, result.offsets, result.count = self.data[keep], moved[self.offsets], self.count
+        at, point, width = self.others
+        wide = keep[at]
+        result.others = Wide(moved[at[wide]], point[wide], width[wide])
+        if "units" in self.__dict__:
+            units, symbol = self.units
+            chosen = keep[units.starts]
+            spans = units.take(chosen)
+            result.units = (Spans(moved[spans.starts], moved[spans.ends], spans.documents), symbol[chosen])
+        return result
+
+    def texts(self) -> pa.LargeStringArray:
+        """Return the texts."""
+        buffers = pa.py_buffer(self.offsets.astype(np.int64)), pa.py_buffer(np.ascontiguousarray(self.data))
+        return pa.LargeStringArray.from_buffers(self.count, *buffers)
+
     def per_document(self, positions: np.ndarray) -> np.ndarray:
         """Return how many of the ascending byte positions lie in each document."""
         return np.diff(np.searchsorted(positions, self.offsets))

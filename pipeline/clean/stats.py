@@ -93,14 +93,15 @@ def check(name: str) -> str:
     raise UsageError(f"there is no statistic {name!r}{hint}", mend="corpusmill config schema")
 
 
-def compute(texts: pa.Array, language: str | pa.Array = "en", names: Iterable[str] | None = None) -> pa.Table:
+def compute(texts: pa.Array | Segments, language: str | pa.Array = "en", names: Iterable[str] | None = None) ->
+pa.Table:
     """Return the statistics of a string array: one row a document, one float64 column a statistic, as in `DEFINITIONS`.
 
     ``language`` (one code, or one per document) chooses the stop words. ``names`` limits the columns and the work to
     what they need. Raises UsageError for an unknown name.
     """
     wanted = list(DEFINITIONS) if names is None else [name for name in DEFINITIONS if name in {check(n) for n in names}]
-    segments = Segments(texts)
+    segments = texts if isinstance(texts, Segments) else Segments(texts)
     columns: dict[str, np.ndarray] = {}
     for family, members in FAMILIES.items():
         if any(name in members for name in wanted):

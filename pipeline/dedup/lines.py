@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.clean.hashing import mix
-from pipeline.clean.lines import join_lines
+from pipeline.clean.lines import only_lines
 from pipeline.clean.segments import Segments, Spans
 from pipeline.dedup.shingles import word_hashes
 
@@ -76,7 +76,7 @@ def remove(texts: pa.Array, hashes: np.ndarray, min_words: int = MIN_WORDS) -> t
     counts = np.bincount(documents[gone], minlength=segments.count)
     if not gone.any():
         return texts, counts
-    edited = join_lines(segments, lines.take(~gone)).cast(texts.type)
+    edited = only_lines(segments, lines.take(~gone)).texts().cast(texts.type)
     places = np.arange(segments.count)
     places[counts > 0] += segments.count
     return pa.concat_arrays([texts, edited]).take(pa.array(places)), counts

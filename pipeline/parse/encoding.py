@@ -34,7 +34,7 @@ _EXTRA = {
 }
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff]")
 _CONTROL_BYTES = bytes(c for c in (*range(0x20), 0x7F) if c not in b"\t\n\f\r\x1b")  # ESC shifts in ISO-2022
-_WORD_BYTES = re.compile(rb"[\xc2-\xf4][\x80-\xbf]{1,3}")
+_TWO_WIDE = re.compile(rb"[\xc2-\xf4][\x80-\xbf][^\xc2-\xf4]*[\xc2-\xf4][\x80-\xbf]")  # two multi-byte characters
 
 
 def codec(label: str) -> str:
@@ -109,13 +109,14 @@ def decode(data: bytes, declared: str | None = None) -> tuple[str, str, int]:
     else:
         name = codec(declared or "") or _meta(data)
     removed = 0
-    if not name.startswith("utf-16"):
+    wide_units = name.startswith("utf-16")
+    if not wide_units:
         kept = data.translate(None, _CONTROL_BYTES)
         data, removed = kept, len(data) - len(kept)
     if data.isascii() and not name.startswith(("utf-16", "iso2022")):
         return data.decode("ascii"), name or "utf-8", removed
     wide = name == "utf-8" or name.startswith("utf-16")
-    if not wide and _valid_utf8(data) and len(_WORD_BYTES.findall(data)) >= 2:
+    if not wide and _valid_utf8(data) and _TWO_WIDE.search(data):
         name = "utf-8"
     name = name or _detect(data)
     text, repaired = _replaced(data, name)
@@ -126,6 +127,6 @@ def decode(data: bytes, declared: str | None = None) -> tuple[str, str, int]:
             second, second_repaired = _replaced(data, other)
             if second_repaired * 4 < repaired:
                 text, name, repaired = second, other, second_repaired
-    if name.startswith("utf-16"):
+    if wide_units:
         text, removed = _CONTROLS.subn("", text)
     return text, name, repaired + removed

@@ -71,7 +71,8 @@ def extract(html: bytes, url: str = "", encoding: str | None = None, options: Op
     """
     source, name, repaired = encodings.decode(html, encoding)
     found = Extraction("", encoding=name, n_repaired=repaired)
-    _head(source[:_HEAD], found)
+    body = source.find("<body", 0, _HEAD)
+    _head(source[: body if body > 0 else _HEAD], found)
     if options.extractor == "mill":
         found.text = tidy(_mill(source, options))
     elif html_blocks.nesting(source) > MAX_NESTING:
@@ -195,7 +196,7 @@ def _head(head: str, found: Extraction) -> None:
     found.date = next((tidy(dates[name]) for name in _DATES if dates.get(name)), "")
 
 
-_SPACES = re.compile(r"[^\S\n]+")
+_SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
 _UNWANTED = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f\ud800-\udfff\u00ad\u200b\ufeff\ufffe\uffff]")
 
 

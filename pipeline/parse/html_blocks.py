@@ -12,6 +12,7 @@ import functools
 import html as entities
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 MAX_DEPTH = 200  # open elements that are kept; deeper ones count as part of the last
@@ -252,6 +253,16 @@ def nesting(html: str) -> int:
     return deepest
 
 
+def _places(html: str, key: str) -> Iterator[int]:
+    """Where ``key`` stands, at most the first hundred places."""
+    place = html.find(key)
+    for _ in range(100):
+        if place < 0:
+            return
+        yield place
+        place = html.find(key, place + len(key))
+
+
 def claims(html: str) -> tuple[bool, ...]:
     """What kind of page it says it is: (Open Graph article, Open Graph other, article, product, question, list)."""
     graph = ""
@@ -260,7 +271,7 @@ def claims(html: str) -> tuple[bool, ...]:
         tag = html[html.rfind("<", max(place - 200, 0), place) + 1 : place + 200].partition(">")[0]
         found = _CONTENT.search(tag)
         graph = found[1] if found else ""
-    types = set(_TYPE.findall(html)) if '"@type"' in html else set()
+    types = {match[1] for place in _places(html, '"@type"') if (match := _TYPE.match(html, place))}
     return (
         graph == "article",
         graph not in ("", "article"),
@@ -273,7 +284,8 @@ def claims(html: str) -> tuple[bool, ...]:
 
 def declared_body(html: str) -> str:
     """The longest ``articleBody`` of the page's JSON-LD as plain text, ``""`` where there is none."""
-    longest = max(_BODY.findall(html), key=len, default="")
+    found = (match[1] for place in _places(html, '"articleBody"') if (match := _BODY.match(html, place)))
+    longest = max(found, key=len, default="")
     try:
         text = json.loads(f'"{longest}"', strict=False)
     except ValueError:

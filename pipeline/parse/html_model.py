@@ -34,7 +34,7 @@ class Network:
         steps = np.rint((x - self.mean) * self.scale)
         np.clip(steps, -4 * _INPUT, 4 * _INPUT, out=steps)
         # In pieces below the size from which a BLAS would start threads: they cost more than they save.
-        rows = max(1, (1 << 17) // self.first.size)
+        rows = max(1, (1 << 18) // self.first.size)
         hidden = np.concatenate([steps[k : k + rows] @ self.first for k in range(0, len(steps), rows)])
         hidden += self.first_bias
         np.maximum(hidden, 0, out=hidden)

@@ -51,7 +51,9 @@ class UrlFilter:
             self._matches("")
 
     def reason(self, url: str) -> str:
-        """Why ``url`` is refused; empty where it is not."""
+        """Why ``url`` is refused; empty where it is not, and for a record without a URL."""
+        if not url:
+            return ""
         try:
             parts = urlsplit(url.strip())
             host = (parts.hostname or "").rstrip(".")

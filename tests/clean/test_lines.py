@@ -1,11 +1,13 @@
 """Line rules against a plain loop over lines."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.clean.lines import LineRule, edit
+from pipeline.clean.lines import LineRule, edit, only_lines
+from pipeline.clean.segments import Segments
 from pipeline.errors import UsageError
 
 PIECES = [
@@ -68,11 +70,22 @@ def test_edit(texts, order):
         assert found.reasons[place] == dropped
 
 
-def test_citations_and_sentences():
-    texts = pa.array(["It was.[1] So it was [citation needed] then.\n\n  Next one  \n", "", "no end"])
-    found = edit(texts, [], citations=True)
-    assert found.texts.to_pylist() == ["It was. So it was  then.\nNext one", "", "no end"]
+def test_sentences_are_counted_line_by_line():
+    found = edit(pa.array(["It was. So it was then\n\n  Next one  \n", "", "no end"]), [])
+    assert found.texts.to_pylist() == ["It was. So it was then\nNext one", "", "no end"]
     assert found.sentences.tolist() == [3, 0, 1]
+
+
+@given(st.lists(st.text(alphabet="ab. 1,-/:'’–é中\n@", max_size=40), max_size=5), st.randoms())
+def test_segments_are_the_same_when_found_again(texts, random):
+    segments = Segments(pa.array(texts, pa.string()))
+    whole, _ = segments.units
+    _, lines = segments.visible_lines
+    left = only_lines(segments, lines.take(np.array([random.random() < 0.6 for _ in range(len(lines))], bool)))
+    again = Segments(left.texts())
+    for found, expected in zip((*left.units, left.others), (*again.units, again.others), strict=True):
+        assert repr(found) == repr(expected)
+    assert len(left.units[0]) <= len(whole)
 
 
 def test_wrong_rules_are_refused():

@@ -61,6 +61,21 @@ def test_every_preset_is_read_and_runs():
         assert found.reasons[0] != ""
 
 
+def test_citation_marks_go_and_order_stays():
+    step = Step(lines=(LineRule("min_words", 2, "few"),), citations=True)
+    texts = pa.array(["It was.[1] So[edit]\none", "No mark here", "x [citation needed] y", None])
+    found = quality.run(texts, "en", [step])
+    assert found.texts.to_pylist() == ["It was. So", "No mark here", "x  y", ""]
+    assert found.removed["few"].tolist() == [1, 0, 0, 0]
+
+
+def test_a_dropped_text_is_given_back_as_it_came():
+    steps = [Step(lines=(LineRule("min_words", 2, "few"),)), Step(rules=(Rule("words", min=3),))]
+    found = quality.run(pa.array(["one\ntwo words", "three of them\none"]), "en", steps)
+    assert found.texts.to_pylist() == ["one\ntwo words", "three of them"]
+    assert found.reasons == ["words", ""]
+
+
 def test_fineweb_is_three_steps():
     steps = quality.load("fineweb")
     assert [(len(step.rules), len(step.lines)) for step in steps] == [(22, 0), (0, 6), (4, 0)]
