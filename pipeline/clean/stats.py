@@ -65,8 +65,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "hash_word_ratio",
         "ellipsis_word_ratio",
         "newline_word_ratio",
-        "sentences",
     ),
+    "sentences": ("sentences",),
     "stop words": ("stop_words",),
     "lines": ("lines", "bullet_line_share", "ellipsis_line_share", "terminal_line_share", "short_line_share"),
     "repeated lines": (
@@ -93,8 +93,9 @@ def check(name: str) -> str:
     raise UsageError(f"there is no statistic {name!r}{hint}", mend="corpusmill config schema")
 
 
-def compute(texts: pa.Array | Segments, language: str | pa.Array = "en", names: Iterable[str] | None = None) ->
-pa.Table:
+def compute(
+    texts: pa.Array | Segments, language: str | pa.Array = "en", names: Iterable[str] | None = None
+) -> pa.Table:
     """Return the statistics of a string array: one row a document, one float64 column a statistic, as in `DEFINITIONS`.
 
     ``language`` (one code, or one per document) chooses the stop words. ``names`` limits the columns and the work to
@@ -143,8 +144,11 @@ def _word_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
         _ratio(_count_sign(segments, "#"), every),
         _ratio(_ellipses(segments), every),
         _ratio(_count_sign(segments, "\n"), every),
-        segments.sentences(Spans(segments.offsets[:-1], segments.offsets[1:], np.arange(segments.count))),
     )
+
+
+def _sentence_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
+    return (segments.sentences(Spans(segments.offsets[:-1], segments.offsets[1:], np.arange(segments.count))),)
 
 
 def _ellipses(segments: Segments) -> np.ndarray:
@@ -227,6 +231,7 @@ def _ngram_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
 _MEASURES: dict[str, Callable[[Segments, Any], Iterable[np.ndarray]]] = {
     "text": _text_family,
     "words": _word_family,
+    "sentences": _sentence_family,
     "stop words": _stop_word_family,
     "lines": _line_family,
     "repeated lines": _duplicate_family,

@@ -22,7 +22,8 @@ from pipeline.parse import html_blocks, html_features, html_model
 Extractor = Literal["mill", "resiliparse", "trafilatura", "plain"]
 
 MAX_NESTING = 500  # the other extractors take quadratic time, or silently find nothing, beyond some such depth
-_SURE = 0.5  # logit from which a block is taken: best for F1 in cross-validation on half A
+# Logit from which a block is taken, on pages that call themselves articles and on others: best in cross-validation.
+_SURE_ARTICLE, _SURE_OTHER = 0.5, 0.0
 _FEW = 150  # characters, and share of the page's text, below which less certain blocks are taken too
 _SHARE = 0.15
 _CELL = 200  # characters: a longer table cell is a part of the page's layout
@@ -87,6 +88,7 @@ def extract(html: bytes, url: str = "", encoding: str | None = None, options: Op
 
 def choose(logits: np.ndarray, page: html_blocks.Page) -> np.ndarray:
     """Which blocks are the main text, by the classifier's verdicts."""
+    sure = _SURE_ARTICLE if page.claims[0] or page.claims[2] else _SURE_OTHER
     lengths = np.array([len(text) for text in page.text])
     row = np.array(page.row)
     cells = (row >= 0) & (lengths < _CELL)
@@ -94,14 +96,14 @@ def choose(logits: np.ndarray, page: html_blocks.Page) -> np.ndarray:
         table = np.array(page.parent)[row[cells]]
         mean = np.bincount(table, logits[cells]) / np.maximum(np.bincount(table), 1)
         logits = logits.copy()
-        logits[cells] = mean[table] + _SURE
-    chosen = logits > _SURE
+        logits[cells] = mean[table] + sure
+    chosen = logits > sure
     sizes = lengths - np.array(page.link)
     taken = sizes[chosen].sum()
     if taken < _SHARE * sizes.sum():  # not an article: lists, forums and shop fronts are less sure of themselves
-        chosen |= logits > _SURE - 2.5
+        chosen |= logits > sure - 2.5
     elif taken < _FEW:
-        chosen |= logits > _SURE - 1.5
+        chosen |= logits > sure - 1.5
     return chosen
 
 

@@ -23,7 +23,7 @@ _RAW = re.compile(
     r"|[iI][fF][rR][aA][mM][eE]|[tT][eE][xX][tT][aA][rR][eE][aA])(?=[\s/>]))"
 )
 # The sentinel closes any quote and tag left open, so that this never has to try twice.
-_TAG = re.compile(r"<(/?[a-zA-Z][^\s/>]*)([^>=]*(?:=(?:\s*(?:\"[^\"]*\"|'[^']*'))?[^>=]*)*)>")
+_TAG = re.compile(r"<(/?[a-zA-Z][^\s/>]*)([^>=]*(?:=\s*(?:\"[^\"]*\"|'[^']*'|)[^>=]*)*)>")
 _NAME = re.compile(r"<(/?[a-zA-Z][a-zA-Z0-9]*)")
 _SENTINEL = "\">'>>"
 _TITLE = re.compile(r"<title\b[^>]*>([^<]{0,2000})", re.I)

@@ -38,6 +38,7 @@ _READ = (
     1 << 16
 )  # compressed bytes a step, counted from the start of a stream: `length` is a multiple of it or a stream's end
 _INFLATED = 1 << 20  # most bytes one step of a decompressor may give: a bomb must not fit in memory
+_MAX_DEPTH = 50  # of elements in a page; exports reach 5
 _MAX_FIELD = 4096  # characters of a title, a number or a time
 _MAX_TOKEN = 16 << 20  # bytes of XML without a token's end, or before the first page
 _BZ2_START = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")  # a stream's header and its first block or its footer
@@ -358,6 +359,8 @@ class _PageParser:
         path.append(name)
         self._keep = None
         depth = len(path)
+        if depth > _MAX_DEPTH:
+            self.page.error = "xml: nested too deep"
         if depth == 2:
             if name in self._PAGE:
                 self._keep = []

@@ -144,19 +144,19 @@ def work() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     pipe.send(("value", None))
     while True:
+        args = value = None
         try:
             args = pipe.recv()
         except (EOFError, ConnectionError):
             return
         except MemoryError:
-            answer: tuple[str, Any] = ("memory", None)
-        else:
-            try:
-                answer = ("value", function(*args))
-            except MemoryError:
-                answer = ("memory", None)
-            except Exception as error:  # noqa: BLE001 (raised again in the caller)
-                answer = ("raised", error)
-        args = None
-        pipe.send(answer)
-        del answer
+            pipe.send(("memory", None))
+            continue
+        try:
+            value = function(*args)
+            pipe.send(("value", value))  # pickled whole before its first byte goes out
+        except MemoryError:
+            args = value = None
+            pipe.send(("memory", None))
+        except Exception as error:  # noqa: BLE001 (raised again in the caller)
+            pipe.send(("raised", error))

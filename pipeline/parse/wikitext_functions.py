@@ -583,7 +583,7 @@ VARIABLES: dict[str, Callable[[str], str]] = {
     "=": lambda title: "=",
     "(": lambda title: "{",
     ")": lambda title: "}",
-    "PAGENAME": lambda title: title.partition(":")[2] or title,
+    "PAGENAME": lambda title: title,
     "FULLPAGENAME": lambda title: title,
     "BASEPAGENAME": lambda title: title.rpartition("/")[0] or title,
     "SUBPAGENAME": lambda title: title.rpartition("/")[2],

@@ -6,7 +6,6 @@ the descriptions returned here and which is written last.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, BinaryIO
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from pipeline.errors import CorpusmillError
 from pipeline.shards.format import Header, build_index, index_bytes, schema, shard_name
+from pipeline.storage import HashingSink
 
 __all__ = ["Header", "build_index", "index_bytes", "shard_name", "write_shard"]
 
@@ -46,7 +46,7 @@ def write_shard(
         digest = _write(sink, batch)
     return {
         "path": PurePath(name).name,
-        "bytes": digest.size,
+        "bytes": digest.bytes,
         "sha256": digest.sha256.hexdigest(),
         "n_tokens": len(tokens),
         "n_docs": len(n_bytes),
@@ -98,33 +98,8 @@ def _batch(
     return pa.record_batch(columns, schema=layout)
 
 
-class _HashingSink:
-    """A file that counts and digests what is written through it."""
-
-    def __init__(self, file: BinaryIO):
-        self.file = file
-        self.sha256 = hashlib.sha256()
-        self.size = 0
-        self.closed = False
-
-    def write(self, data: bytes) -> int:
-        self.sha256.update(data)
-        self.size += len(data)
-        self.file.write(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self.size
-
-    def flush(self) -> None:
-        self.file.flush()
-
-    def close(self) -> None:
-        self.closed = True  # the file below belongs to the caller
-
-
-def _write(file: BinaryIO, batch: pa.RecordBatch) -> _HashingSink:
-    sink = _HashingSink(file)
+def _write(file: BinaryIO, batch: pa.RecordBatch) -> HashingSink:
+    sink = HashingSink(file)
     with pa.ipc.new_file(pa.PythonFile(sink, mode="w"), batch.schema) as writer:
         writer.write_batch(batch)
     sink.flush()

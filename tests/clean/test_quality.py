@@ -114,3 +114,10 @@ def test_every_document_has_one_verdict_whatever_the_batch(texts, steps):
         assert math.isnan(found.values[place]) == math.isnan(found.thresholds[place])
         if not found.reasons[place]:
             assert math.isnan(found.values[place])
+
+
+def test_an_empty_batch_and_empty_texts():
+    steps = quality.load("fineweb")
+    assert quality.run(pa.array([], pa.string()), "en", steps).reasons == []
+    found = quality.run(pa.array([None, "", "\n", "😀"]), pa.array([None, "und", "en", "xx"]), steps)
+    assert found.reasons == ["empty", "empty", "gopher_words", "gopher_words"]

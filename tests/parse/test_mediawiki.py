@@ -385,10 +385,10 @@ def test_memory_is_flat_in_pages_and_in_one_page(tmp_path: Path):
         tracemalloc.stop()
         return used
 
-    few = "".join(page(i, "word " * 4000) for i in range(20))
+    few = "".join(page(i, "word " * 4000) for i in range(5))
     once = peak([HEAD, few, FOOTER])
     assert peak([HEAD, *[few] * 20, FOOTER]) < once + 2_000_000
-    assert peak([HEAD, page(1, "word " * 4_000_000), FOOTER]) < once + 8_000_000
+    assert peak([HEAD, page(1, "word " * 2_000_000), FOOTER]) < once + 8_000_000
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -416,6 +416,29 @@ def test_every_page_has_one_row_with_its_reason(tmp_path: Path):
     assert rows[1].value == 10
     assert all(row.offset == 0 and row.length > 0 and row.record for row in rows)
     assert [row.reason for row in parse(path, options=Options(namespaces=(0, 1)))][-1] == ""
+
+
+def test_a_page_over_a_limit_is_dropped_and_the_next_is_read(tmp_path: Path):
+    path = write(tmp_path / "d.bz2", [HEAD + page(1) + page(2, "#REDIRECT [[x]]") + page(3) + FOOTER])
+    rows = list(parse(path, options=Options(timeout_s=1e-9)))
+    assert [(row.reason, row.threshold) for row in rows] == [
+        ("parse_timeout", 1e-9),
+        ("redirect", None),
+        ("parse_timeout", 1e-9),
+    ]
+    assert rows[0].text.startswith("'''Seite 1")
+    big = "x" * 15_000_000
+    path = write(tmp_path / "e.bz2", [HEAD + page(1, f"[[{big}|y") + page(3) + FOOTER])
+    assert [row.reason for row in parse(path, options=Options(memory_mb=64, max_chars=20_000_000))] == [
+        "parse_memory",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("bad", ["<a>" * 1000 + "</a>" * 1000, "<a b='" + "c" * (17 << 20) + "'/>"])
+def test_no_page_can_fill_the_parser(tmp_path: Path, bad: str):
+    path = write(tmp_path / "d.bz2", [HEAD + page(1).replace("</page>", bad + "</page>") + page(2) + FOOTER])
+    assert [found.error[:4] for found in read_pages(path)] == ["xml:", ""]
 
 
 def test_ranges_of_a_real_multistream_dump():

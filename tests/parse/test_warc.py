@@ -356,3 +356,23 @@ def test_broken_records_of_two_files_have_different_identities(tmp_path: Path) -
         path = write(tmp_path / name, [bad, response(1, sentence(1))], "members")
         identities |= {row.identity for row in warc.parse(str(path))}
     assert len(identities) == 3
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_zstd_frames_with_a_shared_dictionary(tmp_path: Path, packed: bool) -> None:
+    records = [response(n, sentence(n)) for n in range(40)]
+    dictionary = zstandard.train_dictionary(4096, records)
+    stored = dictionary.as_bytes()
+    stored = zstandard.compress(stored) if packed else stored
+    coder = zstandard.ZstdCompressor(dict_data=dictionary)
+    head = b"\x5d\x2a\x4d\x18" + len(stored).to_bytes(4, "little") + stored
+    path = tmp_path / "a.warc.zst"
+    path.write_bytes(head + b"".join(map(coder.compress, records)))
+    whole = summary(path)
+    assert len(whole) == len(records)
+    ranges = warc.cut(str(path), 1000)
+    assert len(ranges) > 2
+    assert [row for a, b in ranges for row in summary(path, a, b)] == whole
+    path.write_bytes(path.read_bytes()[: len(head) - 5])
+    with pytest.raises(InputError):
+        summary(path)
