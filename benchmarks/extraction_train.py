@@ -1,6 +1,8 @@
-"""Train the block classifier of pipeline/parse/html.py and write its weights.
+r"""Train the block classifier of pipeline/parse/html.py and write its weights.
 
     python benchmarks/extraction_train.py --gold FOLDER --out pipeline/parse/data/html_model.json
+    python benchmarks/extraction_train.py --gold FOLDER --lines --folds 3 --seeds 3 \
+        --out pipeline/parse/data/html_lines.json        # the same for texts without markup (WET records)
 
 Only gold text licensed for it is used: AEB (MIT), WCXB (CC BY 4.0) and the Chinese set (MIT), and of these only half A;
 half B is for `benchmarks/extraction.py`. A network of one hidden layer judges a block by its features; several, trained
@@ -97,11 +99,13 @@ def predict(nets: list[Net], x: np.ndarray) -> np.ndarray:
 class Data:
     """Pages with features and labels."""
 
-    def __init__(self, pages: list[Gold]) -> None:
+    def __init__(self, pages: list[Gold], lines: bool) -> None:
         self.gold = pages
         self.pages, self.x, self.y, self.w = [], [], [], []
         for gold in pages:
             page = html_blocks.blocks(encoding.decode(gold.html)[0])
+            if lines:
+                page = html_blocks.from_lines("\n".join(page.text))
             self.pages.append(page)
             if not page.text:
                 page.text, page.link, page.links, page.node, page.tag, page.row = ["-"], [0], [0], [0], [0], [-1]
@@ -130,6 +134,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gold", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--lines", action="store_true", help="for texts without markup (html_lines.json)")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--hidden", type=int, default=16)
@@ -137,7 +142,7 @@ def main() -> None:
     parser.add_argument("--decay", type=float, default=0.05)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    data = Data([g for g in load(args.gold, ["AEB", "WCXB", "Chinese"]) if g.half == "A"])
+    data = Data([g for g in load(args.gold, ["AEB", "WCXB", "Chinese"]) if g.half == "A"], args.lines)
     n = len(data.gold)
     order = np.random.default_rng(0).permutation(n)
     folds = [sorted(order[k :: args.folds].tolist()) for k in range(args.folds)]

@@ -52,7 +52,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,  # a build takes whatever dumps are there: past months would all do the same
     max_active_runs=1,  # one run holds the corpus; a second would be refused
-    default_args={"retries": 2, "retry_delay": timedelta(minutes=5), "retry_exponential_backoff": True},
+    default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
     params={
         "config": _instead("corpusmill_config", "absolute path of the corpus's TOML", r"^/.+\.toml$"),
         "corpus": _instead("corpusmill_corpus", "folder or URL of the corpus", r"^(/|[a-z][a-z0-9+.-]*://)."),

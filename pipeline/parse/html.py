@@ -21,6 +21,7 @@ from pipeline.parse import html_blocks, html_features, html_model
 
 Extractor = Literal["mill", "resiliparse", "trafilatura", "plain"]
 
+MAX_BLOCKS = 50_000  # what a page of some megabytes of real text has; the classifier takes 2 KB a block
 MAX_NESTING = 500  # the other extractors take quadratic time, or silently find nothing, beyond some such depth
 # Logit from which a block is taken, on pages that call themselves articles and on others: best in cross-validation.
 _SURE_ARTICLE, _SURE_OTHER = 0.5, 0.0
@@ -59,7 +60,7 @@ class Extraction:
     robots: str = ""
     encoding: str = ""
     n_repaired: int = 0
-    reason: str = ""  # why ``text`` is empty: "empty" or "too_deep"
+    reason: str = ""  # why ``text`` is empty: "empty", "too_deep" or "too_many_blocks"
 
 
 _DEFAULT = Options()
@@ -75,7 +76,11 @@ def extract(html: bytes, url: str = "", encoding: str | None = None, options: Op
     body = source.find("<body", 0, _HEAD)
     _head(source[: body if body > 0 else _HEAD], found)
     if options.extractor == "mill":
-        found.text = tidy(_mill(source, options))
+        page = html_blocks.blocks(source)
+        if len(page.text) > MAX_BLOCKS:
+            found.reason = "too_many_blocks"
+            return found
+        found.text = tidy(_mill(page, options))
     elif html_blocks.nesting(source) > MAX_NESTING:
         found.reason = "too_deep"
         return found
@@ -107,8 +112,7 @@ def choose(logits: np.ndarray, page: html_blocks.Page) -> np.ndarray:
     return chosen
 
 
-def _mill(source: str, options: Options) -> str:
-    page = html_blocks.blocks(source)
+def _mill(page: html_blocks.Page, options: Options) -> str:
     if not page.text:
         return page.declared
     chosen = choose(html_model.verdicts(html_features.features(page)), page)
@@ -128,6 +132,18 @@ def _mill(source: str, options: Options) -> str:
     text = "\n".join(lines)
     # A page that is drawn by its scripts may still carry its text in its metadata.
     return page.declared if len(page.declared) > 500 and len(text) < _FEW else text
+
+
+def clean_lines(text: str) -> str:
+    """The main text among the lines of a page whose markup is lost (a WET record); ``""`` where there is none.
+
+    The same features as for a page, as far as lines have them, judged by a network of their own.
+    """
+    page = html_blocks.from_lines(text)
+    if not page.text:
+        return ""
+    chosen = choose(html_model.verdicts(html_features.features(page), "html_lines"), page)
+    return "\n".join(page.text[k] for k in np.flatnonzero(chosen).tolist())
 
 
 def _resiliparse(source: str, url: str, options: Options) -> str:

@@ -294,6 +294,13 @@ def declared_body(html: str) -> str:
     return _ANY_TAG.sub("\n", text) if "<" in text else text
 
 
+def from_lines(text: str) -> Page:
+    """The lines of a text that has lost its markup (a WET record), as blocks of a page."""
+    texts = [line for line in map(str.strip, text.split("\n")) if line]
+    n = len(texts)
+    return Page(text=texts, link=[0] * n, links=[0] * n, node=[0] * n, tag=[0] * n, row=[-1] * n, claims=claims(""))
+
+
 def blocks(html: str) -> Page:
     """The text blocks of a page in the order of its source. Linear in the page's length; never raises."""
     page = Page()

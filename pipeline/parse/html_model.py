@@ -61,11 +61,11 @@ def pack(nets: list[Any]) -> dict[str, Any]:
     }
 
 
-@functools.lru_cache(maxsize=1)
-def _network() -> Network:
-    return Network(json.loads(resources.files("pipeline.parse").joinpath("data/html_model.json").read_text()))
+@functools.lru_cache(maxsize=2)
+def _network(name: str) -> Network:
+    return Network(json.loads(resources.files("pipeline.parse").joinpath(f"data/{name}.json").read_text()))
 
 
-def verdicts(x: np.ndarray) -> np.ndarray:
+def verdicts(x: np.ndarray, name: str = "html_model") -> np.ndarray:
     """A logit for each block (row of features): positive where it belongs to the main text."""
-    return _network()(x)
+    return _network(name)(x)

@@ -401,10 +401,11 @@ class Options:
     max_record: int = MAX_RECORD  # bytes of a record's block
     max_payload: int = 16 << 20  # bytes of the decoded page
     keep_truncated: bool = False  # pages that the crawler cut (WARC-Truncated)
+    clean_wet: bool = True  # drop the boilerplate lines of WET records
     verify_digests: bool = False  # block and payload digests, where a record has them
     obey_robots: bool = False  # drop pages whose robots meta tag says noindex, noai, none, or reserves text mining
     timeout_s: float = 30.0  # a page; 0 reads the pages in this process, without any limit
-    memory_mb: int = 2048
+    memory_mb: int = 4096  # of address space, of which numpy alone reserves much on a machine of many cores
 
 
 def parse(path: str, start: int = 0, stop: int | None = None, options: Options | None = None) -> Iterator[Parsed]:
@@ -412,7 +413,7 @@ def parse(path: str, start: int = 0, stop: int | None = None, options: Options |
 
     Reasons for no document: ``not_a_response:<type>``, ``not_http``, ``redirect``, ``http_status``, ``not_html``,
     ``truncated``, ``too_large``, ``empty``, ``robots``, ``url_*`` (see `UrlFilter`), ``parse_timeout``,
-    ``parse_memory``, ``parse_crash``, ``too_deep``; ``error:header``, ``error:content_length``,
+    ``parse_memory``, ``parse_crash``, ``too_deep``, ``too_many_blocks``; ``error:header``, ``error:content_length``,
     ``error:block_digest``, ``error:payload_digest``, ``error:http_encoding``, ``error:extract``. Pages are read in a
     process that can be killed.
     """
@@ -458,7 +459,7 @@ def _parsed(
         if row.reason:
             pass
         elif record.type == "conversion":
-            _conversion(record, row)
+            _conversion(record, row, options)
         else:
             _page(record, row, options, extract)
     else:
@@ -466,12 +467,16 @@ def _parsed(
     return row
 
 
-def _conversion(record: Record, row: Parsed) -> None:
+def _conversion(record: Record, row: Parsed, options: Options) -> None:
     if not record.content_type.lower().startswith("text/"):
         row.reason = "not_html"
         return
-    row.text, _, _ = encoding.decode(record.block, "utf-8")
-    row.text = html.tidy(row.text)
+    text = html.tidy(encoding.decode(record.block, "utf-8")[0])
+    lines = text.count("\n") + 1
+    if options.clean_wet and lines > html.MAX_BLOCKS:
+        row.reason, row.value, row.threshold = "too_many_blocks", float(lines), float(html.MAX_BLOCKS)
+        return
+    row.text = html.clean_lines(text) if options.clean_wet else text
     if not row.text:
         row.reason = "empty"
 

@@ -68,11 +68,20 @@ def table_rows(source: str) -> str:
     return "\n" + "\n".join(line for line in lines if line) + "\n"
 
 
+_ONLY_ATTRIBUTES = re.compile(
+    r"(?:\s*(?:colspan|rowspan|style|class|id|v?align|bgcolor|width|height|scope|nowrap|data-sort-value)"
+    r"\s*=\s*(?:\"[^\"]*\"|'[^']*'|[\w#%.]+))+[\s\x00\x06\x07]*",
+    re.IGNORECASE,
+)
+
+
 def _cell(source: str) -> str:
     """The text of a cell, without the attributes that may stand before a bar of its own."""
     attributes, bar, text = source.partition("|")
     if bar and ("=" in attributes or not attributes.strip()) and "[" not in attributes:
         source = text
+    elif not bar and len(source) < 200 and _ONLY_ATTRIBUTES.fullmatch(source):  # a template held the rest of the cell
+        return ""
     return " ".join(source.replace(HOLE, " ").replace(LOST, " ").replace(NOTE, " ").split())
 
 

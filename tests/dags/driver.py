@@ -1,4 +1,4 @@
-"""What the tests ask of Airflow, run by Airflow's own interpreter: python driver.py DAG_FILE QUESTION [JSON].
+"""What the tests ask of Airflow, run by Airflow's own interpreter: python driver.py DAG_FILE QUESTION JSON.
 
 The last line of stdout is the answer, as JSON.
 """
@@ -20,8 +20,9 @@ def load(path):
     return dag
 
 
-def describe(dag, given):
+def describe(path, given):
     """The graph, the schedule, and every top-level module that was loaded to get there."""
+    dag = load(path)
     return {
         "modules": sorted({name.split(".")[0] for name in sys.modules}),
         "tasks": {task.task_id: sorted(task.upstream_task_ids) for task in dag.topological_sort()},
@@ -33,9 +34,11 @@ def describe(dag, given):
     }
 
 
-def accepted(dag, given):
+def accepted(path, given):
     """Of the values given for each parameter, those it accepts."""
     from airflow.sdk.exceptions import ParamValidationError
+
+    dag = load(path)
 
     def accepts(name, value):
         try:
@@ -47,15 +50,20 @@ def accepted(dag, given):
     return {name: [value for value in values if accepts(name, value)] for name, values in given.items()}
 
 
-def test(dag, given):
-    """Run every task here and now, retries without delay; the states and tries they ended with."""
-    for task in dag.tasks:
-        task.retry_delay = timedelta(0)
-    run = dag.test(run_conf=given)
-    tasks = {instance.task_id: [instance.state, instance.try_number] for instance in run.get_task_instances()}
-    return {"run": run.state, "tasks": tasks}
+def test(path, given):
+    """Run every task here and now, retries without delay, once for each set of parameters: final states and tries."""
+
+    def run(parameters):
+        dag = load(path)  # anew: a run leaves its parameters in the object
+        for task in dag.tasks:
+            task.retry_delay = timedelta(0)
+        done = dag.test(run_conf=parameters)
+        tasks = {instance.task_id: [instance.state, instance.try_number] for instance in done.get_task_instances()}
+        return {"run": done.state, "tasks": tasks}
+
+    return [run(parameters) for parameters in given]
 
 
 if __name__ == "__main__":
     answer = {"describe": describe, "accepted": accepted, "test": test}[sys.argv[2]]
-    print("\n" + json.dumps(answer(load(sys.argv[1]), json.loads(sys.argv[3]) if len(sys.argv) > 3 else {})))
+    print("\n" + json.dumps(answer(sys.argv[1], json.loads(sys.argv[3]))))

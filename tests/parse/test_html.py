@@ -166,7 +166,12 @@ def test_any_soup_of_tags_is_read(pieces: list[str]) -> None:
 def test_no_page_takes_more_than_linear_time(attack: str) -> None:
     """The whole suite's time limit is the judge: a quadratic scan of any of these takes minutes."""
     found = html.extract(attack.encode())
-    assert bool(found.text) != (found.reason == "empty")
+    assert bool(found.text) != bool(found.reason)
+
+
+def test_a_page_of_crumbs_is_refused_before_it_fills_the_memory() -> None:
+    found = html.extract(b"<p>x" * (html.MAX_BLOCKS + 1))
+    assert (found.text, found.reason) == ("", "too_many_blocks")
 
 
 def test_deep_pages_reach_no_extractor_that_they_would_stop() -> None:
@@ -190,3 +195,16 @@ def test_an_empty_page_is_no_success() -> None:
     for source in (b"", b"   ", b"<html><body></body></html>", b"\x00\x00"):
         found = html.extract(source)
         assert (found.text, found.reason) == ("", "empty")
+
+
+def test_lines_without_markup_are_judged_too() -> None:
+    menu = "\n".join(f"Section {k}" for k in range(20))
+    text = (
+        f"Home\n{menu}\nA bridge for the town\n"
+        + "\n".join(PARAGRAPHS)
+        + f"\nRelated stories\n{menu}\nAll rights reserved."
+    )
+    kept = html.clean_lines(text).split("\n")
+    assert [line for line in kept if line in PARAGRAPHS] == PARAGRAPHS
+    assert not [line for line in kept if line.startswith("Section") or "rights" in line]
+    assert html.clean_lines(" \n ") == ""

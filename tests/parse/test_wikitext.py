@@ -148,6 +148,7 @@ def test_namespace_names_come_from_the_site():
 def test_options():
     table = "{| class='x'\n|+ Cap\n! A !! B\n|-\n| 1 || style='y' | [[2|two]]\n|-\n| x\ny\n|}"
     assert render(table, options=Options(tables=True)) == "Cap\nA | B\n1 | two\nx y"
+    assert render('{|\n| a || colspan="2" {{yes}} || b = c\n|}', options=Options(tables=True)) == "a | b = c"
     page = "Lead\n== Weblinks ==\n* x\n=== More ===\ny\n== Leben ==\nz\n== Eigenes ==\nw"
     assert render(page, DE, Options(drop_sections=True)) == "Lead\n\nLeben\nz\n\nEigenes\nw"
     assert render(page, DE, Options(sections=("eigenes", "Leben"))) == "Lead\n\nWeblinks\n- x\n\nMore\ny"

@@ -46,7 +46,7 @@ def run(request, tmp_path_factory) -> tuple[str, str]:
         folder / "shards", {"train": [tokens], "validation": [tokens[:200]]}, pieces.vocab_size(), digest
     )
     train(
-        config_of(request.param, steps=100, optimizer={"lr": 0.1 if request.param == "lstm" else 0.03}),
+        config_of(request.param, steps=100, optimizer={"lr": 0.03}),
         str(shards),
         str(folder / "run"),
     )

@@ -116,7 +116,7 @@ def test_sigterm_saves_and_leaves_a_run_that_resumes(tmp_path, shards_dir):
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_learns_and_reports(tmp_path, shards_dir, kind):
-    config = config_of(kind, steps=120, optimizer={"lr": 0.03 if kind == "lstm" else 0.01}, eval_every=50)
+    config = config_of(kind, steps=120, optimizer={"lr": 0.01}, eval_every=50)
     rows = []
     result = train(config, shards_dir, str(tmp_path), progress=rows.append)
     assert result["validation"]["bits_per_byte"] < 0.75 * result["unigram"]["bits_per_byte"]
