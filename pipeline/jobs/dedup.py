@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import apache_beam as beam
+import numpy as np
 
-from pipeline.dedup.components import EMPTY, forest_merge
+from pipeline.dedup.components import EMPTY, forest_add, forest_merge
 from pipeline.jobs.runner import ProcessUnit, Runner, run
 from pipeline.ledger import Unit
 from pipeline.stages import dedup, work
@@ -14,23 +15,33 @@ from pipeline.storage import Root
 
 
 class SpanningForest(beam.CombineFn):
-    """Merge edges into one forest, in any order and grouping."""
+    """Merge edges into one forest, in any order and grouping.
 
-    def create_accumulator(self) -> bytes:
+    The accumulator is the forest and the edges that wait for it: adding copies the forest, so it happens only when as
+    much waits as the forest holds.
+    """
+
+    def create_accumulator(self) -> tuple[bytes, bytes]:
         """No edges."""
-        return EMPTY
+        return EMPTY, b""
 
-    def add_input(self, accumulator: bytes, element: bytes) -> bytes:
-        """Edges join the forest."""
-        return forest_merge([accumulator, element])
+    def add_input(self, accumulator: tuple[bytes, bytes], element: bytes) -> tuple[bytes, bytes]:
+        """Edges wait, or join the forest."""
+        forest, waiting = accumulator[0], accumulator[1] + element
+        return (_grown(forest, waiting), b"") if len(waiting) > len(forest) else (forest, waiting)
 
-    def merge_accumulators(self, accumulators: Iterable[bytes]) -> bytes:
+    def merge_accumulators(self, accumulators: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
         """Forests join."""
-        return forest_merge(accumulators)
+        forests, waiting = zip(*accumulators, strict=True)
+        return forest_merge(forests), b"".join(waiting)
 
-    def extract_output(self, accumulator: bytes) -> bytes:
+    def extract_output(self, accumulator: tuple[bytes, bytes]) -> bytes:
         """The forest."""
-        return accumulator
+        return _grown(*accumulator)
+
+
+def _grown(forest: bytes, edges: bytes) -> bytes:
+    return forest_add(forest, np.frombuffer(edges, "S16").reshape(-1, 2))
 
 
 class PackBlocks(beam.DoFn):

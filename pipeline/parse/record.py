@@ -15,7 +15,8 @@ class Parsed:
     """One record of a dump after parsing.
 
     ``identity`` names the record across dumps (its BLAKE2b-128 is the document id). ``offset`` and ``length`` are
-    compressed bytes of the file (the bz2 stream, gzip member or plain record that holds it), ``record`` what finds it inside.
+    compressed bytes of the file (the bz2 stream, gzip member or plain record that holds it), ``record`` what finds it
+    inside.
     """
 
     identity: str

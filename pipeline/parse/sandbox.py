@@ -90,7 +90,8 @@ class Sandbox:
             [sys.executable, "-c", "from pipeline.parse.sandbox import work; work()", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            # one BLAS thread: each reserves address space, which the memory limit would count
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
         )
         theirs.close()
         self._pipe.send((name, self.memory_mb))
@@ -158,5 +159,7 @@ def work() -> None:
         except MemoryError:
             args = value = None
             pipe.send(("memory", None))
+        except BrokenPipeError:  # the caller died while we worked
+            return
         except Exception as error:  # noqa: BLE001 (raised again in the caller)
             pipe.send(("raised", error))

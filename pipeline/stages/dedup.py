@@ -30,13 +30,13 @@ RECORD, EXACT, NEAR = "record", "exact", "near"
 LEVELS = (RECORD, EXACT, NEAR)
 
 _RECORD_BAND = -2  # like the band of exact texts, with the document id as key and its place as id
-_BLOCK_RECORDS = 4_000_000  # documents that meet under one key, about: bounds the memory of a group
+_BLOCK_RECORDS = 250_000  # documents that meet under one key, about: what sorts within the processor's cache
 _VERDICT = np.dtype([("id", "S16"), ("keeper", "S16"), ("exact", "?")])
 _PLACE = np.dtype([("part", ">u8"), ("row", ">u8")])
 
 
 def plan(config: Config, signatures: str, rows: dict[str, Row]) -> list[Unit]:
-    """One unit a part of documents. Any document can copy any other, so each key covers all (``signatures``: their digest)."""
+    """One unit a part of documents. Any document can copy any other, so each key has the digest of all signatures."""
     documents = sum(row.counts.kept for row in rows.values())
     spec = {"dedup": config.dedup.model_dump(), "ranges": -(-documents // _BLOCK_RECORDS) or 1}
     units = []
@@ -74,7 +74,7 @@ def edges(key: tuple[int, int], packed: Iterator[bytes]) -> tuple[str, bytes]:
     band = key[0]
     level = {_RECORD_BAND: RECORD, lsh.TEXT: EXACT}.get(band, NEAR)
     found = lsh.edges(lsh.TEXT if level != NEAR else band, packed)
-    return level, EMPTY + np.ascontiguousarray(found).tobytes()
+    return level, np.ascontiguousarray(found).tobytes()
 
 
 def verdicts(forests: dict[str, bytes]) -> dict[str, bytes]:
