@@ -1,16 +1,18 @@
 # Everything runs in .venv, which is made from nothing: `make demo` and `make test` work in a bare clone.
 PYTHON ?= python3
 VENV := .venv
+AIRFLOW := .venv-airflow
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-fast lint format bench clean
+.PHONY: help demo test test-fast lint format bench airflow clean
 
 help:
 	@echo "make demo   install into .venv and build the bundled sample: dumps to two trained models"
 	@echo "make test   install into .venv and run the whole test suite"
 	@echo "make lint   style and types"
 	@echo "make bench  the end-to-end benchmark table"
+	@echo "make airflow  Airflow in .venv-airflow, for the DAGs and their tests"
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -46,5 +48,13 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/end_to_end.py
 
+# Airflow pins hundreds of packages, so it has an environment of its own; the DAGs only call the command.
+$(AIRFLOW)/.done: constraints-airflow.txt
+	test -x $(AIRFLOW)/bin/python || $(PYTHON) -m venv $(AIRFLOW)
+	$(AIRFLOW)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-airflow.txt apache-airflow
+	@touch $@
+
+airflow: $(AIRFLOW)/.done
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info examples/corpus
+	rm -rf $(VENV) $(AIRFLOW) build dist *.egg-info examples/corpus

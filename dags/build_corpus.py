@@ -12,6 +12,7 @@ Set the Variables below once; a run may replace config, corpus and workers by it
 A task that is cleared or retried does only what its stage lacks: what is committed stays. A damaged dump fails the
 ingest task by name, and nothing is trained on the rest: mend the dump or take it out of the TOML, then clear the task.
 (`corpusmill build` on the command line goes on with what is whole.)
+A killed run on an object store leaves its lock: `corpusmill unlock URL`, then clear the task.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ with DAG(
     description="From dumps to trained models: ingest, dedup, tokenizer, shards, train, report",
     doc_md=__doc__,
     tags=["corpusmill"],
-    schedule="@monthly",  # dumps come once a month; a month without new ones is up to date within a minute
+    schedule="@monthly",  # as dumps come; a month without a new one finds every stage up to date
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,  # a build takes whatever dumps are there: past months would all do the same
     max_active_runs=1,  # one run holds the corpus; a second would be refused

@@ -44,6 +44,12 @@ def test_torch_only_in_train():
     assert offenders(modules("train"), ("torch",)) != []
 
 
+def test_airflow_only_in_dags_and_dags_know_only_the_command():
+    assert offenders(modules(*PACKAGES), ("airflow",)) == []
+    assert offenders(modules("dags"), (*PACKAGES, "apache_beam")) == []
+    assert offenders(modules("dags"), ("airflow",)) != []
+
+
 def test_network_only_in_sources():
     network = ("urllib.request", "http.client", "requests", "httpx", "aiohttp", "ftplib")
     files = [p for p in modules(*PACKAGES) if "sources" not in p.relative_to(ROOT).parts]

@@ -41,14 +41,14 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
 
     A finished run gives its recorded result at once; an unfinished one resumes from its latest checkpoint. A
     ``run_dir`` of another configuration or other shards is refused. ``progress`` is called at each row of metrics.csv
-    with that row and ``steps`` and ``tokens_per_second``.
+    with that row and ``steps`` and ``tokens_per_second``, and again with the validation columns after an evaluation.
 
     The result, also written to ``run_dir``/result.json: ``finished`` (false when SIGTERM stopped it; then only
     ``step`` and ``checkpoint`` follow), ``model``, ``parameters``, ``steps``, ``tokens`` (targets trained on),
-    ``validation`` (loss, perplexity, bits_per_byte, accuracy, tokens, bytes),
-    ``unigram`` (loss, perplexity, bits_per_byte), ``tokens_per_second``, ``device``, ``precision``, the identity
-    (``config_digest``, ``fingerprint``, ``tokenizer_sha256``, ``vocab_size``), ``checkpoint`` (its directory, relative
-    to the run) and ``files`` (SHA-256 of the checkpoint's files, by path relative to the run).
+    ``validation`` (loss, perplexity, bits_per_byte, accuracy, tokens, bytes), ``unigram`` (loss, perplexity,
+    bits_per_byte), ``tokens_per_second``, ``device``, ``precision``, the identity (``config_digest``, ``fingerprint``,
+    ``tokenizer_sha256``, ``vocab_size``), ``checkpoint`` (its directory, relative to the run) and ``files`` (SHA-256 of
+    the checkpoint's files, by path relative to the run).
     """
     training, validation = open_shards(shards_dir, "train"), open_shards(shards_dir, "validation")
     if not validation.n_tokens:
@@ -61,11 +61,10 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
     with _held(run_dir), torch.random.fork_rng():
         root.sweep("")
         identity = _identify(config, training, root)
-        result = root.read_json(RESULT)
-        if result is not None and os.path.isdir(root.path(result["checkpoint"])):
+        result, saved = root.read_json(RESULT), checkpoint.latest(Path(run_dir))
+        if result is not None and saved is not None and saved.files() == result["files"]:
             return result
         trainer = Trainer(config, training)
-        saved = checkpoint.latest(Path(run_dir))
         if saved is not None:
             _check(identity, saved.described, str(saved.folder))
             trainer.restore(saved)
@@ -202,14 +201,15 @@ def _fit(
         metrics.seconds += took
         row = {"step": trainer.step, "tokens": trainer.tokens, **row, "loss": nats / tokens, "seconds": metrics.seconds}
         metrics.write(row)
-        progress({**row, "steps": config.steps, "tokens_per_second": tokens / took})
+        told = {**row, "steps": config.steps, "tokens_per_second": tokens / took}
+        progress(told)
         if saves:
             weights = trainer.model.state_dict()
             saved = checkpoint.write(metrics.run_dir, trainer.step, weights, trainer.state(), described)
         if evaluates:
             found = _validation_columns(evaluate(trainer.model, validation, config.batch, config.context))
             metrics.write({"step": trainer.step, "tokens": trainer.tokens, **found})
-            progress({"step": trainer.step, "steps": config.steps, "tokens": trainer.tokens, **found})
+            progress({**told, **found})
         if last:
             break
         nats, counted, mark = 0.0, trainer.tokens, time.perf_counter()

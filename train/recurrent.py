@@ -19,8 +19,7 @@ class Recurrent(LanguageModel):
         between = config.dropout if config.layers > 1 else 0.0
         self.core = core(config.d_model, config.d_model, config.layers, batch_first=True, dropout=between)
         self.dropout = nn.Dropout(config.dropout)
-        # Smaller embeddings, usual where the output layer is not their only other use, leave the core deaf to its
-        # input: the model then learns piece frequencies and stays there for hundreds of steps.
+        # Much smaller inputs hardly move the gates: the model learns piece frequencies, then rests there for long.
         nn.init.normal_(self.embedding.weight, std=0.5)
         if config.kind == "lstm":  # remember by default (Gers et al., 2000); gates are in the order i, f, g, o
             for name, parameter in self.core.named_parameters():

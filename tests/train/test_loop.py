@@ -117,12 +117,13 @@ def test_sigterm_saves_and_leaves_a_run_that_resumes(tmp_path, shards_dir):
 @pytest.mark.parametrize("kind", MODELS)
 def test_learns_and_reports(tmp_path, shards_dir, kind):
     config = config_of(kind, steps=120, optimizer={"lr": 0.01}, eval_every=50)
-    rows = []
+    rows: list[dict] = []
     result = train(config, shards_dir, str(tmp_path), progress=rows.append)
     assert result["validation"]["bits_per_byte"] < 0.75 * result["unigram"]["bits_per_byte"]
     assert json.loads((tmp_path / "result.json").read_text()) == result
-    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 121))
+    assert [row["step"] for row in rows if "validation_loss" not in row] == list(range(1, 121))
     assert [row["step"] for row in rows if "validation_loss" in row] == [50, 100]
+    assert all(row.keys() >= {"loss", "lr", "tokens", "steps", "seconds", "tokens_per_second"} for row in rows)
     for path, digest in result["files"].items():
         assert hashlib.sha256((tmp_path / path).read_bytes()).hexdigest() == digest
     assert len(result["files"]) == 4
@@ -222,11 +223,17 @@ def swap_description(folder: Path) -> None:
 
 @pytest.mark.parametrize("damage", [cut_weights, flip_state, remove_description, garble_latest, swap_description])
 def test_damaged_checkpoint_is_refused(finished, shards_dir, damage):
-    (finished / "result.json").unlink()
     damage(finished / "checkpoints" / "step-00000014")
     with pytest.raises(CorpusmillError, match="damaged checkpoint") as caught:
         train(config_of("lstm"), shards_dir, str(finished))
     assert "train again" in caught.value.mend
+
+
+def test_finished_run_whose_checkpoints_are_gone_is_trained_again(finished, shards_dir):
+    before = checkpoint_digests(finished)
+    shutil.rmtree(finished / "checkpoints")
+    assert train(config_of("lstm"), shards_dir, str(finished))["finished"]
+    assert checkpoint_digests(finished) == before
 
 
 def test_nothing_in_a_checkpoint_is_pickled(finished):
