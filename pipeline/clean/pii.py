@@ -9,6 +9,7 @@ Every search is linear: patterns are bounded, and e-mail addresses are looked fo
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import ipaddress
 import re
@@ -64,6 +65,10 @@ IBAN_LENGTHS = {
 _IBAN_LENGTH = {country: length for length, countries in IBAN_LENGTHS.items() for country in countries.split()}
 
 
+_ROUNDS = 4
+"""What is left of a match that overlapped a longer one can be a match itself: look again, so many times."""
+
+
 def redact(texts: pa.Array, key: bytes, kinds: Sequence[str] = ()) -> tuple[pa.Array, dict[str, np.ndarray]]:
     """Return the texts with personal data replaced, and how often each kind was found per document (int64).
 
@@ -85,16 +90,15 @@ def redact(texts: pa.Array, key: bytes, kinds: Sequence[str] = ()) -> tuple[pa.A
         return values, counts
     replaced: dict[int, str] = {}
     for row, text in zip(rows.tolist(), values.take(pa.array(rows)).to_pylist(), strict=True):
-        found = [(match, kind) for kind in chosen for match in KINDS[kind][0](text)]
-        pieces, end = [], 0
-        for (start, stop, canonical), kind in sorted(found):
-            if start < end:  # part of something longer, or of the same start and an earlier kind
-                continue
-            pieces += [text[end:start], KINDS[kind][1](_digest(key, kind, canonical))]
-            counts[kind][row] += 1
-            end = stop
-        if pieces:
-            replaced[row] = "".join([*pieces, text[end:]])
+        for _ in range(_ROUNDS):
+            pieces, end = [], 0
+            for (start, stop, canonical), kind in _longest(text, chosen):
+                pieces += [text[end:start], KINDS[kind][1](_digest(key, kind, canonical))]
+                counts[kind][row] += 1
+                end = stop
+            if not pieces:
+                break
+            text = replaced[row] = "".join([*pieces, text[end:]])
     if not replaced:
         return values, counts
     changed = np.array(sorted(replaced))
@@ -102,6 +106,17 @@ def redact(texts: pa.Array, key: bytes, kinds: Sequence[str] = ()) -> tuple[pa.A
     places[changed] = len(values) + np.arange(len(changed))
     new = pa.array([replaced[row] for row in changed.tolist()], values.type)
     return pa.concat_arrays([values, new]).take(pa.array(places)), counts
+
+
+def _longest(text: str, kinds: Sequence[str]) -> list[tuple[Match, str]]:
+    """Matches that do not overlap, in the order of the text; of two that do, the longer, then the earlier kind."""
+    found = [(match, kind) for kind in kinds for match in KINDS[kind][0](text)]
+    taken: list[tuple[Match, str]] = []
+    for match, kind in sorted(found, key=lambda item: item[0][0] - item[0][1]):
+        at = bisect.bisect(taken, match[0], key=lambda item: item[0][0])
+        if (at == 0 or taken[at - 1][0][1] <= match[0]) and (at == len(taken) or match[1] <= taken[at][0][0]):
+            taken.insert(at, (match, kind))
+    return taken
 
 
 def _digest(key: bytes, kind: str, canonical: str) -> int:
