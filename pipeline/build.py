@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import progress
 from pipeline.config import Config
-from pipeline.errors import CorpusmillError
+from pipeline.errors import CorpusmillError, UsageError
 from pipeline.ledger import Ledger, Unit, digest
 from pipeline.shards.format import INDEX, Header
 from pipeline.stages import dedup, encode, ingest, report, shards, tokenizer, train, work
@@ -33,6 +33,13 @@ class Outcome:
     faults: dict[str, str] = field(default_factory=dict)
 
 
+def config_record(config: Config) -> dict[str, Any]:
+    """The configuration and its digest as the ledger has them, without where corpus and dumps lie on this machine."""
+    value = config.model_dump(mode="json", exclude={"root": True, "source": {"__all__": {"paths"}}})
+    value["source"].sort(key=lambda source: source["name"])
+    return {"config": value, "digest": digest(value)}
+
+
 class Builder:
     """Builds one corpus. ``workers`` and ``beam_options`` say where Beam runs; they change no byte of the corpus."""
 
@@ -55,7 +62,7 @@ class Builder:
             self.root.sweep("ledger", *(folder for module in (*STAGES.values(), encode) for folder in module.FOLDERS))
             for name in self.root.sizes("ledger/running"):
                 self.root.remove(name)
-            self._record_config()
+            self._claim()
             for stage in self._until(last):
                 if stage == train.STAGE and not self.config.run:
                     outcome.stages[stage] = "nothing to do: the configuration has no [run.NAME]"
@@ -64,6 +71,7 @@ class Builder:
                 else:
                     getattr(self, f"_build_{stage}")()
                     outcome.stages[stage] = "built"
+                self._tidy(stage)
             outcome.faults = (self.ledger.stage("ingest") or {}).get("faults", {})
         return outcome
 
@@ -98,11 +106,34 @@ class Builder:
         names = list(STAGES)
         return names[: names.index(last) + 1]
 
-    def _record_config(self) -> None:
-        value = self.config.model_dump(mode="json", exclude={"root"})
-        data = {"config": value, "digest": digest(value)}
-        if self.root.read_json("ledger/config.json") != data:
+    def _claim(self) -> None:
+        """Record the configuration; refuse a folder that holds anything but this corpus."""
+        if not self.config.source:
+            raise UsageError("the configuration has no [[source]]", mend="corpusmill config init")
+        known = self.root.read_json("ledger/config.json")
+        if known is None and (strangers := [n for n in self.root.sizes("") if not n.startswith("ledger/")]):
+            raise CorpusmillError(
+                f"not a corpus, and not empty (it has {strangers[0]}): building here could overwrite files",
+                file=self.root.url,
+                mend="set root to a new folder",
+            )
+        if known is not None and known["config"]["name"] != self.config.name:
+            raise CorpusmillError(
+                f"this is the corpus {known['config']['name']!r}, not {self.config.name!r}",
+                file=self.root.url,
+                mend="set root to another folder, or name to that of the corpus",
+            )
+        data = config_record(self.config)
+        if known != data:
             self.root.write_json("ledger/config.json", data)
+
+    def _tidy(self, stage: str) -> None:
+        """Remove what no row of a closed stage names, and scratch: a run may have been killed before it did."""
+        self.ledger.remove_orphans(stage, STAGES[stage].FOLDERS)
+        if stage == shards.STAGE:
+            self.ledger.discard(encode.STAGE, encode.FOLDERS)
+            for name in self.root.sizes("encoded"):
+                self.root.remove(name)
 
     def _units(self, stage: str, remember: bool = True) -> list[Unit]:
         """The units of a stage that those before it determine (all but shards, which depend on the encoded lengths)."""
@@ -118,7 +149,8 @@ class Builder:
         if stage == "train":
             return train.plan(self.config, self.ledger.content("shards", shards.FOLDERS))
         closed = {name: self.ledger.stage(name) for name in STAGES if name != "report"}
-        return [report.plan(self.config, {name: row["digest"] for name, row in closed.items() if row})]
+        record = config_record(self.config)["digest"]
+        return [report.plan(record, {name: row["digest"] for name, row in closed.items() if row})]
 
     def _documents(self) -> str:
         """The digest of the kept documents."""
@@ -173,7 +205,6 @@ class Builder:
                 self._here([index])
 
         self._settle(shards.STAGE, [*parts, index], shards.FOLDERS, job, key)
-        self.ledger.discard(encode.STAGE, encode.FOLDERS)
 
     def _build_train(self) -> None:
         self._settle(train.STAGE, self._units("train"), train.FOLDERS, self._here)
@@ -202,8 +233,10 @@ class Builder:
                 file=self.root.url,
                 mend=f"see {self.root.path(f'ledger/failed/{stage}')}; the same command retries these units only",
             )
-        self.ledger.remove_orphans(stage, folders)
         self.ledger.close(stage, key or digest(sorted(unit.key for unit in units)))
+        if lost := self.ledger.lost_before(stage):
+            self.ledger.reopen(stage)
+            raise CorpusmillError(f"accounting broken: {lost}", file=self.root.url, mend="please report this fault")
 
     def _here(self, pending: list[Unit]) -> None:
         """Process units one after the other in this process: work that is not Beam's."""
@@ -221,4 +254,4 @@ class Builder:
     def _runner(self, units: int) -> Runner:
         from pipeline.jobs.runner import Runner
 
-        return Runner(min(self.workers, units), self.beam_options)
+        return Runner(max(1, min(self.workers, units)), self.beam_options)

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -138,6 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(stop.code or 0)
     options.beam_options = beam_options
     try:
+        if beam_options and not hasattr(options, "runner"):
+            raise UsageError(f"{options.command} takes no options after --")
         return int(options.run(options))
     except UsageError as error:
         return _fail(error, 2)
@@ -159,7 +162,11 @@ def entry() -> None:
     """The console script: like `main`, but leaves at once even when a killed worker left Beam's threads waiting."""
     # libgomp's threads spin while they wait; where a core is shared, that makes training up to ten times slower
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    status = main()
+    status = 1
+    try:
+        status = main()
+    except Exception:  # noqa: BLE001  a fault of ours: shown whole, and the exit below must still happen
+        traceback.print_exc()
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
     sys.stderr.flush()
@@ -272,7 +279,8 @@ def _verify(options: argparse.Namespace) -> int:
     from pipeline.verify import verify
 
     root = Root(options.corpus)
-    findings = verify(root, options.repair)
+    with root.lock() if options.repair else contextlib.nullcontext():
+        findings = verify(root, options.repair)
     if options.json:
         _print_json({"sound": findings.sound, **asdict(findings)})
         return 0 if findings.sound else 1

@@ -43,14 +43,14 @@ def parse_bytes(value: Any) -> Any:
                 number = value.strip()[: -len(unit)].strip()
                 try:
                     return int(float(number) * _UNITS[unit])
-                except ValueError:
+                except (ValueError, OverflowError):
                     break
         raise ValueError(f"{value!r} is not a size such as '64 MB' or 500000")
     return value
 
 
 Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._]*(-[A-Za-z0-9._]+)*$")]  # "--" parts names of units
 
 
 class Section(BaseModel):
@@ -178,8 +178,10 @@ def load(path: str, overrides: list[str] | None = None, root: str | None = None)
             values = tomllib.load(file)
     except FileNotFoundError:
         raise UsageError("no such configuration", file=path, mend="corpusmill config init > corpus.toml") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"not valid TOML: {error}", file=path) from None
+    except OSError as error:
+        raise UsageError(f"cannot read the configuration: {error.strerror}", file=path) from None
     for override in overrides or []:
         _override(values, override)
     try:

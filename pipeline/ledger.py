@@ -104,9 +104,13 @@ class Row:
     @staticmethod
     def from_json(value: dict[str, Any], where: str) -> Row:
         """Read a row back; a row edited by hand is refused."""
-        recorded = value.pop("digest", None)
-        row = Row(**{**value, "counts": Counts(**value["counts"])})
-        if row.digest != recorded:
+        try:
+            recorded = value.pop("digest", None)
+            row = Row(**{**value, "counts": Counts(**value["counts"])})
+            intact = row.digest == recorded
+        except (TypeError, KeyError, AttributeError):
+            intact = False
+        if not intact:
             raise CorpusmillError(
                 "the ledger row does not match its digest", file=where, mend="delete it and build again"
             )
@@ -130,6 +134,10 @@ class Ledger:
             row = Row.from_json(self.root.read_json(name), self.root.path(name))
             rows[row.unit] = row
         return rows
+
+    def forget(self, unit: Unit) -> None:
+        """Remove a unit's row, if there is one."""
+        self.root.remove(self._row_name(unit.stage, unit.name))
 
     def commit(self, row: Row) -> None:
         """Write a row, after its parts."""
@@ -225,6 +233,14 @@ class Ledger:
         return digest(
             sorted((o["path"], o["sha256"]) for row in rows for o in row.outputs if o["path"].startswith(inside))
         )
+
+    def lost_before(self, stage: str) -> str:
+        """What is wrong between a closed stage and the one before it: all documents kept there must be read here."""
+        before = {"dedup": "ingest", "shards": "dedup"}.get(stage, "")
+        here, there = self.stage(stage), self.stage(before) if before else None
+        if here is None or there is None or there["counts"]["kept"] == here["counts"]["read"]:
+            return ""
+        return f"stage {before} kept {there['counts']['kept']} documents, stage {stage} read {here['counts']['read']}"
 
     def reopen(self, stage: str) -> None:
         """Forget that a stage was complete (before its units change)."""

@@ -44,7 +44,8 @@ def _watch(root: Root, stage: str, units: list[Unit], stop: threading.Event) -> 
         share = sum(weights.get(name, 0) for name in done) / total if total else 0.0
         spent = time.monotonic() - began
         left = f"{clock(spent / share - spent)} left" if share else "no unit done yet"
-        line = f"{stage}: {len(done)} of {len(units)} units, {100 * share:.0f} %, {clock(spent)} so far, {left}"
+        rate = f"{60 * len(done) / spent:.1f} units/min"
+        line = f"{stage}: {len(done)} of {len(units)} units, {100 * share:.0f} %, {rate}, {clock(spent)} so far, {left}"
         print(f"\r\033[K{line}" if tty else line, end="" if tty else "\n", file=sys.stderr, flush=True)
     if tty:
         print("\r\033[K", end="", file=sys.stderr, flush=True)

@@ -15,7 +15,9 @@ import json
 import os
 import shutil
 import socket
+import stat
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -161,7 +163,7 @@ class Root:
     def stamps(self, folder: str) -> dict[str, str]:
         """Marks of the files under ``folder`` that change when a file is written again."""
         if self.local:
-            return {name: str(os.stat(self.path(name)).st_mtime_ns) for name in self.sizes(folder)}
+            return {name: str(status.st_mtime_ns) for name, status in self._statuses(folder)}
         self.sizes(folder)  # refreshes the listing
         entries = self._filesystem.find(f"{self._base}/{folder}", detail=True)
         return {path[len(self._base) + 1 :]: str(entry.get("LastModified")) for path, entry in entries.items()}
@@ -169,8 +171,7 @@ class Root:
     def sizes(self, folder: str) -> dict[str, int]:
         """Every committed file under ``folder`` (recursively) with its size; temporary files are not listed."""
         if self.local:
-            base = Path(self.url, folder)
-            found = {p.relative_to(self.url).as_posix(): p.stat().st_size for p in base.rglob("*") if p.is_file()}
+            found = {name: status.st_size for name, status in self._statuses(folder)}
         else:
             self._filesystem.invalidate_cache()
             try:
@@ -178,7 +179,16 @@ class Root:
             except FileNotFoundError:
                 entries = {}
             found = {p[len(self._base) + 1 :]: int(entry["size"]) for p, entry in entries.items()}
-        return {name: size for name, size in sorted(found.items()) if TEMPORARY not in name}
+        return dict(sorted(found.items()))
+
+    def _statuses(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
+        """The local files under ``folder``, while other processes write and remove some."""
+        for path in Path(self.url, folder).rglob("*"):
+            if TEMPORARY not in path.name:
+                with contextlib.suppress(FileNotFoundError):
+                    status = path.stat()
+                    if stat.S_ISREG(status.st_mode):
+                        yield path.relative_to(self.url).as_posix(), status
 
     def sha256(self, name: str) -> str:
         """SHA-256 (hex) of a committed file."""
@@ -195,7 +205,7 @@ class Root:
             final = self.path(name)
             folder = os.path.dirname(final)
             os.makedirs(folder, exist_ok=True)
-            temporary = f"{folder}/{TEMPORARY}{os.getpid()}-{os.path.basename(final)}"
+            temporary = f"{folder}/{TEMPORARY}{uuid.uuid4().hex[:12]}-{os.path.basename(final)}"
         else:
             temporary = os.path.join(tempfile.mkdtemp(prefix="corpusmill-"), os.path.basename(name))
         try:
@@ -228,6 +238,7 @@ class Root:
         try:
             if self.local:
                 os.unlink(self.path(name))
+                _sync_folder(os.path.dirname(self.path(name)))
             else:
                 self._filesystem.rm_file(f"{self._base}/{name}")
         except FileNotFoundError:

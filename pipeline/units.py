@@ -80,6 +80,8 @@ def find_inputs(config: Config, root: Root, remember: bool = True) -> list[Input
             answer = known.get(path)
             if answer is None or answer["question"] != question:
                 answer = {"question": question, **_examine(path, source, config.unit)}
+                if remember:  # at once: a large dump takes minutes, which a killed run should not take again
+                    root.write_json(_CACHE, {**known, **fresh, path: answer})
             fresh[path] = answer
             cuts = tuple((start, stop) for start, stop in answer["cuts"])
             inputs.append(Input(source.name, path, name, answer["bytes"], answer["content"], cuts))

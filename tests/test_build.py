@@ -2,15 +2,18 @@
 
 import bz2
 import gzip
+import hashlib
 import json
-import shutil
+import signal
+import subprocess
+import sys
 
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.build import Builder, StageFailed
 from pipeline.config import load
-from pipeline.errors import CorpusmillError
+from pipeline.errors import CorpusmillError, UsageError
 from pipeline.report.funnel import funnel
 from pipeline.schema import DOCUMENTS, DROPPED, DUPLICATES
 from pipeline.shards.read import open_shards
@@ -106,9 +109,6 @@ def test_a_finished_build_does_nothing_and_needs_no_beam(built):
         f"stages = Builder(load({str(built)!r})).build().stages\n"
         "print(set(stages.values()), [m for m in ('apache_beam', 'torch') if m in sys.modules])"
     )
-    import subprocess
-    import sys
-
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "{'up to date'} []", done.stderr
 
@@ -193,12 +193,11 @@ def test_a_unit_that_fails_is_named_and_the_others_are_committed(tmp_path):
     assert Builder(load(str(config))).plan()["stages"][0]["units"] == 4
     blocked = tmp_path / "corpus/dropped/wiki--enwiki-20141107-pages-articles-excerpt.xml--0000000000000.parquet"
     blocked.mkdir(parents=True)  # the part cannot take its name
-    (blocked / "x").touch()
     with pytest.raises(StageFailed, match=r"1 of 4 units failed[^*]*enwiki-20141107[^*]*OSError|IsADirectoryError"):
         Builder(load(str(config))).build("ingest")
     assert len(list((tmp_path / "corpus/ledger/ingest").iterdir())) == 3
     assert not (tmp_path / "corpus/ledger/ingest.json").exists()
-    shutil.rmtree(blocked)
+    blocked.rmdir()
     assert Builder(load(str(config))).build("ingest").stages == {"ingest": "built"}
 
 
@@ -292,3 +291,81 @@ def test_a_run_of_a_changed_configuration_is_kept_aside(tmp_path, built):
     assert len(list((corpus / "runs").glob("lstm.*"))) == 1
     assert json.loads((corpus / "runs/lstm/result.json").read_text())["steps"] == 7
     assert verify(Root(str(corpus))).sound
+
+
+def test_going_back_to_a_configuration_brings_its_run_back(tmp_path, built):
+    corpus = copy(built.parent / "corpus", tmp_path / "corpus")
+    first = (corpus / "runs/lstm/result.json").read_bytes()
+    for steps in ("7", "6", "7", "6"):
+        Builder(load(str(built), [f"run.lstm.steps={steps}"], str(corpus))).build("train")
+    assert (corpus / "runs/lstm/result.json").read_bytes() == first
+    assert len(list((corpus / "runs").glob("lstm*"))) == 2
+
+
+def test_a_row_never_vouches_for_the_parts_of_another_build(tmp_path):
+    config = write_config(tmp_path, ONE)
+    Builder(load(str(config))).build("dedup")
+    before = digests_of_data(tmp_path / "corpus")
+    code = (
+        "import os, signal, sys; from pipeline.build import Builder; from pipeline.config import load\n"
+        "from pipeline.ledger import Ledger\n"
+        # killed when the parts have their names and the row has not
+        "Ledger.commit = lambda self, row: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Builder(load(sys.argv[1], ['dedup.minhash.seed=2'])).build('dedup')"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(config)]).returncode == -signal.SIGKILL
+    assert digests_of_data(tmp_path / "corpus") != before
+    assert Builder(load(str(config))).build("dedup").stages["ingest"] == "built"
+    assert digests_of_data(tmp_path / "corpus") == before
+
+
+def digests_of_data(corpus):
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in corpus.glob("signatures/*")}
+
+
+def test_only_a_corpus_of_this_name_or_an_empty_folder_is_built_in(tmp_path):
+    config = write_config(tmp_path, ONE)
+    mine = tmp_path / "corpus/tokenizer/mine.py"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(CorpusmillError, match="not a corpus, and not empty"):
+        Builder(load(str(config))).build("ingest")
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    Builder(load(str(config))).build("ingest")
+    with pytest.raises(CorpusmillError, match="this is the corpus 'test', not 'other'"):
+        Builder(load(str(config), ['name="other"'])).build("ingest")
+    with pytest.raises(UsageError, match=r"no \[\[source\]\]"):
+        Builder(load(str(config), ["source=[]"])).build("ingest")
+
+
+def test_what_a_killed_run_left_is_tidied_and_strays_are_mended_by_a_build(tmp_path):
+    config = write_config(tmp_path, ONE)
+    corpus = tmp_path / "corpus"
+    Builder(load(str(config))).build("shards")
+    stray = [corpus / "encoded/left.parquet", corpus / "documents/stray.parquet"]
+    for path in stray:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    assert sum("no ledger row names this file" in d for d in verify(Root(str(corpus))).damage) == 2
+    assert set(Builder(load(str(config))).build("shards").stages.values()) == {"up to date"}
+    assert verify(Root(str(corpus))).damage == []
+
+
+def test_neither_the_place_of_the_dumps_nor_that_of_the_corpus_is_in_its_bytes(tmp_path):
+    found = []
+    for place in ("here", "there/deeper"):
+        dump = tmp_path / place / "dumps"
+        dump.mkdir(parents=True)
+        text = (DATA / "enwiki-20141107-pages-articles-excerpt.xml").read_text()
+        (dump / "a.xml").write_text(text)
+        (dump / "cut.xml").write_text(text[: len(text) // 2].replace("<id>", "<id>1"))
+        config = write_config(tmp_path / place, {"wiki": [str(dump / "*.xml")]})
+        Builder(load(str(config))).build()
+        files = {p.relative_to(config.parent).as_posix(): p for p in sorted((config.parent / "corpus").rglob("*.*"))}
+        keep = {n: p.read_bytes() for n, p in files.items() if p.is_file() and "/ledger/" not in n}
+        stages = ("ingest", "dedup", "tokenizer", "shards", "report")
+        rows = [json.loads((config.parent / f"corpus/ledger/{stage}.json").read_text()) for stage in stages]
+        found.append((keep, rows))
+    assert found[0] == found[1]
+    assert str(tmp_path) not in found[0][0]["corpus/README.md"].decode()

@@ -30,7 +30,10 @@ def digest_of(corpus: Path, folders: tuple[str, ...], columns: list[str]) -> str
 
 def found(corpus: Path) -> dict:
     return {
-        "ingest": [ingest.VERSION, digest_of(corpus, ("documents", "dropped"), ["id", "text", "title", "url", "reason"])],
+        "ingest": [
+            ingest.VERSION,
+            digest_of(corpus, ("documents", "dropped"), ["id", "text", "title", "url", "reason"]),
+        ],
         "signatures": [ingest.VERSION, digest_of(corpus, ("signatures",), ["id", "text_hash", "bands"])],
         "dedup": [dedup.VERSION, digest_of(corpus, ("duplicates",), ["id", "keeper", "reason"])],
     }

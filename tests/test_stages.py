@@ -37,10 +37,9 @@ def test_judging_keeps_or_drops_every_record_with_a_reason(records, rules, langu
         }
     )
     kept, lost = ingest.judge(batch, clean, "source", "file")
-    counts = Counts()
+    counts = Counts(read=len(batch))
     ingest.count(counts, kept, lost)
     counts.check("batch")
-    assert counts.read == len(batch)
     ids = kept.column("id").to_pylist() + lost.column("id").to_pylist()
     assert sorted(ids) == sorted(document_id(r.identity) for r in batch)
     for row in lost.to_pylist():
@@ -171,6 +170,7 @@ def test_shards_cover_the_shuffle_evenly(tmp_path_factory, sizes, target, seed):
     assert all(a[1] == b[0] for a, b in itertools.pairwise(ranges))
     held = [sum(n for key, n in zip(keys, sizes, strict=True) if low <= key < high) for low, high, _ in ranges]
     assert sum(held) == sum(sizes)
+    assert all(held)
     share = sum(sizes) / len(ranges)
     assert all(abs(n - share) <= max(sizes) for n in held)
     assert shards.even_ranges(root, "validation", target) == []

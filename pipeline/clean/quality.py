@@ -75,7 +75,7 @@ def _read(name: str) -> dict[str, Any]:
     try:
         import tomllib
     except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib  # type: ignore[no-redef]
+        import tomli as tomllib
     return tomllib.loads((resources.files("pipeline.clean.presets") / f"{name}.toml").read_text("utf-8"))
 
 

@@ -12,7 +12,7 @@ from pipeline.clean.hashing import hash_spans
 try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib  # type: ignore[no-redef]
+    import tomli as tomllib
 
 
 @lru_cache(maxsize=1)

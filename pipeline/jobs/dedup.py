@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import apache_beam as beam
 import numpy as np
 
 from pipeline.dedup.components import EMPTY, forest_add, forest_merge
-from pipeline.jobs.runner import ProcessUnit, Runner, run
+from pipeline.jobs.runner import FollowsDriver, ProcessUnit, Runner, beam, run
 from pipeline.ledger import Unit
 from pipeline.stages import dedup, work
 from pipeline.storage import Root
@@ -44,11 +43,8 @@ def _grown(forest: bytes, edges: bytes) -> bytes:
     return forest_add(forest, np.frombuffer(edges, "S16").reshape(-1, 2))
 
 
-class PackBlocks(beam.DoFn):
+class PackBlocks(FollowsDriver):
     """A unit's signatures as packed blocks by (band, range)."""
-
-    def __init__(self, root_url: str):
-        self.root_url = root_url
 
     def process(self, unit: Unit) -> Iterator[tuple[tuple[int, int], bytes]]:
         """One unit."""
@@ -72,7 +68,7 @@ def find_duplicates(root_url: str, units: list[Unit], pending: list[Unit], runne
             pipeline
             | "Signatures" >> beam.Create(units)
             | "Spread signatures" >> beam.Reshuffle()
-            | "Pack" >> beam.ParDo(PackBlocks(root_url))
+            | "Pack" >> beam.ParDo(PackBlocks(root_url, runner.driver))
             | "Meet" >> beam.GroupByKey()
             | "Edges" >> beam.MapTuple(dedup.edges)
             | "Forests" >> beam.CombinePerKey(SpanningForest())

@@ -12,23 +12,32 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.errors import CorpusmillError
+from pipeline.errors import CorpusmillError, UsageError
 from pipeline.ledger import Unit
 from pipeline.stages import work
 from pipeline.storage import Root
 
 logging.disable(logging.WARNING)  # Beam warns at import of Google clients that are not installed and not wanted
 import apache_beam as beam  # noqa: E402
-from apache_beam.options.pipeline_options import PipelineOptions  # noqa: E402
+from apache_beam.options.pipeline_options import (  # noqa: E402
+    DirectOptions,
+    PipelineOptions,
+    StandardOptions,
+)
 
 logging.disable(logging.NOTSET)
 
+_LOCAL = "FnApiRunner"
 _WORKER_MODULE = b"apache_beam.runners.worker.sdk_worker_main"
 
 
 @dataclass(frozen=True)
 class Runner:
-    """Where pipelines run. ``options`` reach Beam untouched and, when there are any, decide alone."""
+    """Where pipelines run. ``options`` are Beam's own; without a runner among them it is FnApiRunner.
+
+    FnApiRunner is named because Beam's default first tries to download another runner. ``workers`` processes of this
+    machine are its to start; another runner has options of its own for that.
+    """
 
     workers: int = 1
     options: tuple[str, ...] = ()
@@ -36,7 +45,9 @@ class Runner:
     @property
     def multi_processing(self) -> bool:
         """Whether worker processes of our own machine do the work."""
-        return not self.options and self.workers > 1
+        options = self.beam_options()
+        local = options.view_as(StandardOptions).runner == _LOCAL
+        return local and options.view_as(DirectOptions).direct_running_mode == "multi_processing"
 
     @property
     def driver(self) -> int | None:
@@ -44,31 +55,42 @@ class Runner:
         return os.getpid() if self.multi_processing else None
 
     def beam_options(self) -> PipelineOptions:
-        """Beam's options. FnApiRunner is named because Beam's default first tries to download another runner."""
-        if self.options:
-            return PipelineOptions(list(self.options))
-        options = ["--runner=FnApiRunner", "--default_sdk_harness_log_level=WARNING"]
-        if self.multi_processing:
-            options += ["--direct_running_mode=multi_processing", f"--direct_num_workers={self.workers}"]
-        return PipelineOptions(options)
+        """Beam's options."""
+        given = list(self.options)
+        runner = PipelineOptions(given).view_as(StandardOptions).runner
+        if runner is None:
+            given.append(f"--runner={_LOCAL}")
+        if runner in (None, _LOCAL):
+            given.append("--default_sdk_harness_log_level=WARNING")
+            if self.workers > 1:
+                given += ["--direct_running_mode=multi_processing", f"--direct_num_workers={self.workers}"]
+        elif self.workers > 1:
+            raise UsageError(
+                f"--workers is for this machine; {runner} has options of its own", mend="give them after --"
+            )
+        return PipelineOptions(given)
 
 
 class WorkerDied(CorpusmillError):
     """A worker process ended in the middle of its work (killed, or out of memory)."""
 
 
-class ProcessUnit(beam.DoFn):
-    """Process one unit; yields what went wrong, or nothing."""
+class FollowsDriver(beam.DoFn):
+    """Work on a corpus that ends when the driver does: a killed driver leaves no orphan."""
 
     def __init__(self, root_url: str, driver: int | None):
         self.root_url = root_url
         self.driver = driver
 
     def setup(self) -> None:
-        """Tie this worker's life to the driver's, so that a killed driver leaves no orphan."""
+        """Watch the driver from a worker process of its machine."""
         if self.driver is not None and self.driver != os.getpid():
             logging.getLogger().setLevel(logging.WARNING)
             threading.Thread(target=_follow, args=(self.driver,), daemon=True, name="follow_driver").start()
+
+
+class ProcessUnit(FollowsDriver):
+    """Process one unit; yields what went wrong, or nothing."""
 
     def process(self, unit: Unit) -> Iterator[str]:
         """One unit."""
@@ -77,12 +99,9 @@ class ProcessUnit(beam.DoFn):
 
 
 def _follow(driver: int) -> None:
-    while True:
-        try:
-            os.kill(driver, 0)
-        except ProcessLookupError:
-            os._exit(1)
+    while _alive(driver):
         time.sleep(0.5)
+    os._exit(1)
 
 
 def run(build: Callable[[beam.Pipeline], Any], runner: Runner, root_url: str, stage: str) -> None:

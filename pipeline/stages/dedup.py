@@ -95,7 +95,7 @@ def process(root: Root, unit: Unit, verdict: dict[str, bytes]) -> Row:
     table = np.frombuffer(verdict["copies"], _VERDICT)
     places = np.frombuffer(verdict["again"], _PLACE)
     again = places["row"][places["part"] == unit.spec["number"]].astype(np.int64)
-    counts = Counts()
+    counts = Counts(read=unit.bytes)  # what ingest kept, as planned; what is found must add up to it
     columns = [
         name for name in DUPLICATES.names if name not in ("stage", "reason", "value", "threshold", "keeper", "row")
     ]
@@ -114,9 +114,8 @@ def process(root: Root, unit: Unit, verdict: dict[str, bytes]) -> Row:
                 "duplicate_record" if repeated[i] else "duplicate_exact" if table["exact"][at[i]] else "duplicate_near"
                 for i in lost
             ]
-            keepers = ids[lost].copy()
-            keepers[~repeated[lost]] = table["keeper"][at[lost[~repeated[lost]]]]
-            counts.read += len(ids)
+            keepers = ids[lost].copy()  # of a record read again; unless that is a copy itself
+            keepers[copy[lost]] = table["keeper"][at[lost[copy[lost]]]]
             counts.kept += len(ids) - len(lost)
             for reason in reasons:
                 counts.drop(reason)

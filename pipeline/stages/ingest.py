@@ -68,6 +68,7 @@ def process(root: Root, unit: Unit) -> Row:
         records = parser.parse(spec["path"], inputs["start"], inputs["stop"], parse_options(source))
         try:
             for batch in in_batches(records):
+                counts.read += len(batch)
                 kept, lost = judge(batch, clean, source.name, inputs["file"])
                 documents.write(kept)
                 dropped.write(lost)
@@ -171,8 +172,7 @@ def sign(documents: pa.RecordBatch, params: minhash.MinHashParams) -> pa.RecordB
 
 
 def count(counts: Counts, kept: pa.RecordBatch, lost: pa.RecordBatch) -> None:
-    """Add one batch to the unit's counts."""
-    counts.read += kept.num_rows + lost.num_rows
+    """Add what became of one batch to the unit's counts."""
     counts.kept += kept.num_rows
     for reason in lost.column("reason").to_pylist():
         counts.drop(reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.config import Config
+from pipeline import __version__
 from pipeline.ledger import Counts, Row, Unit, digest
 from pipeline.report.card import card
 from pipeline.report.funnel import funnel
@@ -15,10 +15,9 @@ VERSION = 1
 FOLDERS: tuple[str, ...] = ()
 
 
-def plan(config: Config, stages: dict[str, str]) -> Unit:
-    """The one unit: it depends on all stages and on what the card says of the sources."""
-    settings = {"name": config.name, "licences": {source.name: source.licence for source in config.source}}
-    return Unit(STAGE, "report", digest([STAGE, VERSION, settings, stages]), 1, {})
+def plan(config_digest: str, stages: dict[str, str]) -> Unit:
+    """The one unit: it depends on the configuration and on all stages."""
+    return Unit(STAGE, "report", digest([STAGE, VERSION, __version__, config_digest, stages]), 1, {})
 
 
 def process(root: Root, unit: Unit) -> Row:

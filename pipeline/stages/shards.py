@@ -74,7 +74,12 @@ def even_ranges(root: Root, split: str, target: int) -> list[tuple[int, int, int
         before = ends[b] - bins[b] + np.cumsum(tokens[first:last]) - tokens[first:last]
         nearest = int(np.searchsorted(before, want))
         edges.append(int(keys[first + nearest]) if nearest < last - first else (b + 1) << _BIN_SHIFT)
-    edges.append(_END)
+    edges = sorted({*edges, _END})
+    held = np.zeros(len(edges) - 1, np.int64)  # a document longer than a shard leaves ranges next to it empty
+    for keys, tokens in _keys(root, split):
+        np.add.at(held, np.searchsorted(np.array(edges[1:-1], np.uint64), keys, side="right"), tokens)
+    edges = [edge for edge, tokens in zip(edges, held.tolist(), strict=False) if tokens]
+    edges = [0, *edges[1:], _END]
     return [(low, high, total // count) for low, high in itertools.pairwise(edges)]
 
 

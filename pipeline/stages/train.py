@@ -53,14 +53,22 @@ def process(root: Root, unit: Unit) -> Row:
 
 
 def _make_way(run_dir: str, config: TrainConfig, root: Root) -> None:
-    """Move a run of another configuration or other shards aside: it is never overwritten."""
+    """Move a run of another configuration or other shards aside, and a run of this one back: none is overwritten."""
     known = root.read_json(f"runs/{os.path.basename(run_dir)}/run.json")
-    shards = root.read_json("shards/index.json")
-    if known is None or (known["config_digest"], known["fingerprint"]) == (config.digest, shards["fingerprint"]):
-        return
-    aside = f"{run_dir}.{known['config_digest'][:8]}-{known['fingerprint'][:8]}"
-    progress.say(f"train: configuration or shards changed; the earlier run is now {aside}")
-    os.rename(run_dir, aside)
+    wanted = _aside(run_dir, config.digest, root.read_json("shards/index.json")["fingerprint"])
+    if known is not None:
+        aside = _aside(run_dir, known["config_digest"], known["fingerprint"])
+        if aside == wanted:
+            return
+        progress.say(f"train: configuration or shards changed; the earlier run is now {aside}")
+        os.rename(run_dir, aside)
+    if os.path.isdir(wanted):
+        progress.say(f"train: going back to the run in {wanted}")
+        os.rename(wanted, run_dir)
+
+
+def _aside(run_dir: str, config_digest: str, fingerprint: str) -> str:
+    return f"{run_dir}.{config_digest[:12]}-{fingerprint[:12]}"
 
 
 def _say(name: str, row: dict[str, Any]) -> None:

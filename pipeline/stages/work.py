@@ -35,6 +35,7 @@ def process(root_url: str, unit: Unit, *known: Any) -> str:
     root.write(claim_name(unit), claim)
     wall, cpu = time.monotonic(), _cpu_seconds()
     try:
+        Ledger(root).forget(unit)  # before its parts change: an earlier row must not vouch for other content
         row: Row = importlib.import_module(f"pipeline.stages.{unit.stage}").process(root, unit, *known)
         row.took = {
             "seconds": round(time.monotonic() - wall, 3),

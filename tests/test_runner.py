@@ -1,0 +1,41 @@
+import pytest
+
+from pipeline.errors import UsageError
+from pipeline.jobs.runner import Runner
+from tests.corpus import corpusmill, write_config
+
+FORCED = ("--runner=FnApiRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
+
+
+@pytest.mark.parametrize(
+    ("runner", "processes"),
+    [
+        (Runner(), False),
+        (Runner(2), True),
+        (Runner(2, ("--runner=FnApiRunner",)), True),
+        (Runner(1, FORCED), True),
+        (Runner(1, ("--runner=PortableRunner", "--job_endpoint=localhost:1")), False),
+    ],
+)
+def test_the_death_guard_is_on_wherever_worker_processes_are_ours(runner, processes):
+    assert runner.multi_processing is processes
+    assert (runner.driver is not None) is processes
+
+
+def test_options_after_the_dashes_reach_beam_untouched():
+    options = Runner(1, ("--runner=PortableRunner", "--job_endpoint=localhost:1", "--parallelism=7")).beam_options()
+    assert options.get_all_options(drop_default=True)["job_endpoint"] == "localhost:1"
+
+
+def test_workers_are_for_this_machine():
+    with pytest.raises(UsageError, match="PortableRunner has options of its own"):
+        Runner(2, ("--runner=PortableRunner",)).beam_options()
+
+
+@pytest.mark.slow
+def test_another_way_to_name_the_runner_builds_the_same(tmp_path):
+    config = write_config(tmp_path, {"wiki": ["enwiki-20141107-*", "itwiki-*"]})
+    forced = corpusmill("dedup", config, "--runner", "FnApiRunner", "--", *FORCED[1:], "--direct_num_workers=2")
+    assert forced.returncode == 0, forced.stderr
+    again = corpusmill("dedup", config)
+    assert again.stdout.count("up to date") == 2
