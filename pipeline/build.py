@@ -92,7 +92,10 @@ class Builder:
             state = f"after {waits_for}" if waits_for else "up to date" if self._is_current(stage) else "to do"
             if state == "to do":
                 waits_for = stage
-            stages.append({"stage": stage, "state": state})
+            entry: dict[str, Any] = {"stage": stage, "state": state}
+            if stage in ("dedup", "train") and waits_for in ("", stage):
+                entry["units"] = len(self._units(stage))
+            stages.append(entry)
         stages[0] |= {
             "units": len(units),
             "units_committed": len(units) - len(todo),
@@ -193,13 +196,13 @@ class Builder:
         sizes = {name: row.counts.kept for name, row in self.ledger.rows("dedup").items()}
         self._settle(encode.STAGE, encode.plan(self.config, key, sizes.items()), encode.FOLDERS, self._map)
         header = Header(**tokenizer.facts(self.root), seed=self.config.shards.seed, lineage=key)
+        self.root.remove(f"shards/{INDEX}")  # readers must not see an index of shards that are changing
         parts = shards.plan(self.config, self.root, key, header)
         if not parts:
             raise CorpusmillError("no document was kept: there is nothing to write", mend="relax the rules of [clean]")
         index = shards.plan_index(key, header, parts)
 
         def job(pending: list[Unit]) -> None:
-            self.root.remove(f"shards/{INDEX}")  # readers must not see an index of shards that are changing
             self._map([unit for unit in pending if unit.name != shards.INDEX_UNIT])
             if not self.ledger.pending(shards.STAGE, parts, shards.FOLDERS):
                 self._here([index])

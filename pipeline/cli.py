@@ -226,7 +226,9 @@ def _print_plan(plan: dict[str, Any]) -> None:
     for stage in plan["stages"]:
         detail = ""
         if "units" in stage:
-            detail = f"{stage['units']} units, {size(stage['bytes'])}; "
+            detail = f"{stage['units']} units"
+        if "bytes" in stage:
+            detail += f", {size(stage['bytes'])}; "
             detail += f"{stage['units_committed']} committed, {size(stage['bytes_to_do'])} to do"
         print(f"{stage['stage']:<12}{stage['state']:<16}{detail}".rstrip())
     print(f"corpus: {plan['corpus']}")

@@ -85,7 +85,9 @@ def test_doctor(capsys):
     assert cli.main(["doctor", "--json"]) == 0
     found = {row["check"]: row for row in json.loads(capsys.readouterr().out)}
     assert found["package pipeline is corpusmill's"]["ok"]
-    assert found["apache-beam"]["detail"]
+    assert found["apache-beam"]["ok"]
+    assert found["Beam runs a pipeline"]["ok"]
+    assert found["extra [pipeline]"]["detail"] == "complete"
 
 
 def test_doctor_finds_a_foreign_package(tmp_path):

@@ -196,6 +196,16 @@ def _kill_workers() -> None:
                     os.kill(pid, signal.SIGKILL)
 
 
+def works() -> str:
+    """What keeps Beam from running a pipeline in this process, or ""."""
+    try:
+        with beam.Pipeline(options=Runner().beam_options()) as pipeline:
+            _ = pipeline | beam.Create([1]) | beam.Reshuffle()
+    except Exception as error:  # noqa: BLE001  whatever it is, it is the answer
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
 def map_units(root_url: str, units: list[Unit], runner: Runner) -> None:
     """Process ``units``, each on its own: the job of every stage that exchanges nothing."""
 
