@@ -135,8 +135,7 @@ class Builder:
         self.ledger.remove_orphans(stage, STAGES[stage].FOLDERS)
         if stage == shards.STAGE:
             self.ledger.discard(encode.STAGE, encode.FOLDERS)
-            for name in self.root.sizes("encoded"):
-                self.root.remove(name)
+            self.ledger.remove_orphans(encode.STAGE, encode.FOLDERS)
 
     def _units(self, stage: str, remember: bool = True) -> list[Unit]:
         """The units of a stage that those before it determine (all but shards, which depend on the encoded lengths)."""

@@ -214,7 +214,7 @@ class Root:
                 with open(temporary, "rb") as file:
                     os.fsync(file.fileno())
                 os.replace(temporary, final)
-                _sync_folder(folder)
+                sync_folder(folder)
             else:
                 self._filesystem.put_file(temporary, f"{self._base}/{name}")
         finally:
@@ -238,7 +238,7 @@ class Root:
         try:
             if self.local:
                 os.unlink(self.path(name))
-                _sync_folder(os.path.dirname(self.path(name)))
+                sync_folder(os.path.dirname(self.path(name)))
             else:
                 self._filesystem.rm_file(f"{self._base}/{name}")
         except FileNotFoundError:
@@ -294,7 +294,7 @@ class Root:
             self.remove(name)
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Make a rename in ``folder`` survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

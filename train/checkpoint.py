@@ -26,7 +26,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from pipeline.errors import CorpusmillError
-from pipeline.storage import TEMPORARY
+from pipeline.storage import TEMPORARY, sync_folder
 
 FOLDER = "checkpoints"
 LATEST = "latest"
@@ -96,14 +96,14 @@ def write(
         temporary.mkdir(parents=True)
         for file, data in contents.items():
             _write_synced(temporary / file, data)
-        _sync(temporary)
+        sync_folder(str(temporary))
         shutil.rmtree(folder / name, ignore_errors=True)  # renamed by a run that was killed before it became the latest
         os.rename(temporary, folder / name)
-        _sync(folder)
+        sync_folder(str(folder))
         pointer = folder / f"{TEMPORARY}{LATEST}"
         _write_synced(pointer, _json({"checkpoint": name, "sha256": _digest(contents[DESCRIPTION])}))
         os.replace(pointer, folder / LATEST)
-        _sync(folder)
+        sync_folder(str(folder))
     except OSError as error:
         with contextlib.suppress(OSError):
             sweep(run_dir)
@@ -215,14 +215,6 @@ def _write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def generators(device: torch.device) -> dict[str, Tensor]:
