@@ -1,0 +1,70 @@
+"""Commands on trained runs: `corpusmill eval` and `corpusmill sample`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from pipeline.commands.common import Commands, print_json, with_json
+
+
+def add(commands: Commands) -> None:
+    """Declare eval and sample."""
+    evaluate = commands.add("eval", "evaluate a trained run on a validation split", "eval corpus/runs/lstm", _eval)
+    evaluate.add_argument("run_dir", metavar="RUN", help="folder of the run")
+    evaluate.add_argument("--data", metavar="SHARDS", help="other shards than those it was trained on")
+    with_json(evaluate)
+
+    sample = commands.add(
+        "sample", "generate text from a trained run", "sample corpus/runs/lstm --prompt 'The city'", _sample
+    )
+    sample.add_argument("run_dir", metavar="RUN", help="folder of the run")
+    sample.add_argument("--prompt", action="append", default=[], help="text to go on from; may be given several times")
+    sample.add_argument("--tokens", type=int, default=100, metavar="N", help="tokens to generate at most (default 100)")
+    sample.add_argument(
+        "--temperature", type=float, default=0.8, metavar="T", help="0: always the likeliest (default 0.8)"
+    )
+    sample.add_argument(
+        "--top-k", type=int, default=50, metavar="K", help="choose among the K likeliest; 0: all (default 50)"
+    )
+    sample.add_argument(
+        "--top-p", type=float, default=1.0, metavar="P", help="choose among the likeliest of mass P (default 1)"
+    )
+    sample.add_argument("--seed", type=int, default=0, help="seed of the choice (default 0)")
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from pipeline.report.funnel import figures_table
+    from train.evaluate import evaluate_run
+
+    result = evaluate_run(options.run_dir, options.data)
+    if options.json:
+        print_json(result)
+    else:
+        name = os.path.basename(os.path.abspath(options.run_dir))
+        print("\n".join(figures_table([("unigram", result["unigram"]), (name, result["validation"])])))
+    return 0
+
+
+def _sample(options: argparse.Namespace) -> int:
+    from train.generate import sample
+
+    corpus = os.path.dirname(os.path.dirname(os.path.abspath(options.run_dir)))
+    prompts = options.prompt or [""]
+    shown = -1
+    for number, text in sample(
+        options.run_dir,
+        os.path.join(corpus, "tokenizer", "tokenizer.model"),
+        prompts,
+        max_tokens=options.tokens,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        seed=options.seed,
+    ):
+        if number != shown:
+            print(("\n\n" if number else "") + prompts[number], end="")
+            shown = number
+        print(text, end="", flush=True)
+    print()
+    return 0
