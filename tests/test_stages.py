@@ -14,7 +14,7 @@ from pipeline.dedup.components import EMPTY, forest_add
 from pipeline.ledger import Counts
 from pipeline.parse.record import Parsed
 from pipeline.schema import ENCODED, document_id
-from pipeline.stages import dedup, encode, ingest, shards
+from pipeline.stages import dedup, encode, ingest, judge, shards
 from pipeline.stages.parts import writing_parts
 from pipeline.storage import Root
 
@@ -36,9 +36,9 @@ def test_judging_keeps_or_drops_every_record_with_a_reason(records, rules, langu
             "rules": [{"statistic": name, "min": bound} for name, bound in rules],
         }
     )
-    kept, lost = ingest.judge(batch, clean, "source", "file")
+    kept, lost = judge.judge(batch, clean, "source", "file")
     counts = Counts(read=len(batch))
-    ingest.count(counts, kept, lost)
+    judge.count(counts, kept, lost)
     counts.check("batch")
     ids = kept.column("id").to_pylist() + lost.column("id").to_pylist()
     assert sorted(ids) == sorted(document_id(r.identity) for r in batch)
