@@ -1,7 +1,5 @@
 """A corpus on an object store: moto's S3 server on loopback, reached through s3fs."""
 
-import os
-
 import pytest
 
 from pipeline.build import Builder
@@ -11,34 +9,7 @@ from pipeline.storage import Root, expand, open_input
 from pipeline.verify import verify
 from tests.corpus import DATA, data_files, write_config
 
-s3fs = pytest.importorskip("s3fs", reason="needs the extra [s3]")
 FILES = ["zhwiki-20180517-pages-articles-excerpt.xml.bz2", "itwiki-20130628-pages-articles-multistream-excerpt.xml.bz2"]
-
-
-@pytest.fixture(scope="module")
-def store():
-    """An S3 server with an empty bucket; the environment points s3fs at it."""
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    before = {name: os.environ.get(name) for name in settings}
-    os.environ.update(settings)
-    s3fs.S3FileSystem.clear_instance_cache()
-    filesystem = s3fs.S3FileSystem()
-    filesystem.mkdir("bucket")
-    yield filesystem
-    server.stop()
-    s3fs.S3FileSystem.clear_instance_cache()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def test_a_build_on_the_store_equals_the_local_one(tmp_path, store):

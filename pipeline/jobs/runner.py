@@ -22,6 +22,7 @@ import apache_beam as beam  # noqa: E402
 from apache_beam.options.pipeline_options import (  # noqa: E402
     DirectOptions,
     PipelineOptions,
+    PortableOptions,
     StandardOptions,
 )
 
@@ -45,9 +46,13 @@ class Runner:
     @property
     def multi_processing(self) -> bool:
         """Whether worker processes of our own machine do the work."""
-        options = self.beam_options()
-        local = options.view_as(StandardOptions).runner == _LOCAL
-        return local and options.view_as(DirectOptions).direct_running_mode == "multi_processing"
+        mode = self.beam_options().view_as(DirectOptions).direct_running_mode
+        return self.name == _LOCAL and mode == "multi_processing"
+
+    @property
+    def name(self) -> str:
+        """The runner, as Beam's options name it."""
+        return PipelineOptions(list(self.options)).view_as(StandardOptions).runner or _LOCAL
 
     @property
     def driver(self) -> int | None:
@@ -56,23 +61,24 @@ class Runner:
 
     def beam_options(self) -> PipelineOptions:
         """Beam's options."""
-        given = list(self.options)
-        runner = PipelineOptions(given).view_as(StandardOptions).runner
-        if runner is None:
-            given.append(f"--runner={_LOCAL}")
-        if runner in (None, _LOCAL):
+        given = [*self.options, f"--runner={self.name}"]
+        if self.name == _LOCAL:
             given.append("--default_sdk_harness_log_level=WARNING")
             if self.workers > 1:
                 given += ["--direct_running_mode=multi_processing", f"--direct_num_workers={self.workers}"]
         elif self.workers > 1:
             raise UsageError(
-                f"--workers is for this machine; {runner} has options of its own", mend="give them after --"
+                f"--workers is for this machine; {self.name} has options of its own", mend="give them after --"
             )
         return PipelineOptions(given)
 
 
 class WorkerDied(CorpusmillError):
     """A worker process ended in the middle of its work (killed, or out of memory)."""
+
+
+class RunnerFailed(CorpusmillError):
+    """A runner that is not ours refused the pipeline, failed in it, or could not be reached."""
 
 
 class FollowsDriver(beam.DoFn):
@@ -141,8 +147,15 @@ def run(build: Callable[[beam.Pipeline], Any], runner: Runner, root_url: str, st
             except KeyboardInterrupt:
                 _kill_workers()
                 raise
-    if outcome and outcome[0] is not None:
-        raise outcome[0]
+    error = outcome[0] if outcome else None
+    if isinstance(error, Exception) and runner.name != _LOCAL:
+        raise RunnerFailed(
+            f"{runner.name} ended stage {stage} with {type(error).__name__}: {error}".rstrip(": "),
+            file=runner.beam_options().view_as(PortableOptions).job_endpoint or "",
+            mend="see that the runner is up and what it logged; the same command goes on from what is committed",
+        ) from error
+    if error is not None:
+        raise error
 
 
 @contextlib.contextmanager
