@@ -1,6 +1,8 @@
 """The `corpusmill` command: parse arguments, run one command of `pipeline/commands`, turn errors into an exit status.
 
-Exit status: 0 done, 1 failed or incomplete, 2 wrong usage or configuration. Results go to stdout, all else to stderr.
+Exit status: 0 done; 1 failed or incomplete: the same command goes on; 2 wrong usage or configuration; 3 all done, but
+an input file is damaged: what is whole of it is in the corpus, the rest is named. Results go to stdout, all else to
+stderr.
 Nothing heavy is imported before a command needs it.
 """
 

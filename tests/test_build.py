@@ -173,7 +173,7 @@ def test_a_malformed_file_fails_by_name_and_the_rest_is_built(tmp_path, kind):
     name = "web" if "warc" in kind else "wiki"
     config = write_config(tmp_path, {name: [str(bad)], "wiki2": ["enwiki-20141107-*"]})
     done = corpusmill("build", config, "--until", "shards")
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert f"FAULT in {name}--bad-{kind}" in done.stdout
     assert "built" in done.stdout
     corpus = tmp_path / "corpus"
@@ -184,7 +184,7 @@ def test_a_malformed_file_fails_by_name_and_the_rest_is_built(tmp_path, kind):
     assert found.damage == []
     assert {unit.rsplit("--", 1)[0] for unit in found.faults} == {f"{name}--bad-{kind}"}
     again = corpusmill("build", config, "--until", "shards")
-    assert again.returncode == 1
+    assert again.returncode == 3
     assert "up to date" in again.stdout
 
 

@@ -84,7 +84,7 @@ def _build(options: argparse.Namespace) -> int:
         for place, what in _PLACES.items():
             if builder.root.size(place) is not None or builder.root.sizes(place):
                 print(f"  {place:<14}{what}")
-    return 1 if outcome.faults else 0
+    return 3 if outcome.faults else 0  # see cli.py
 
 
 def _print_plan(plan: dict[str, Any]) -> None:
