@@ -24,7 +24,7 @@ from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 from xml.parsers import expat
 
-from pipeline.errors import InputError
+from pipeline.errors import CorpusmillError, InputError
 from pipeline.parse import wikitext
 from pipeline.parse.mediawiki_site import SiteInfo, redirect_pattern, site_from_head
 from pipeline.parse.record import Parsed
@@ -725,6 +725,8 @@ def parse(path: str, start: int = 0, stop: int | None = None, options: Options |
                     parsed.text, parsed.reason = page.text, "empty"
             except Killed as killed:
                 parsed.reason, parsed.threshold = f"parse_{killed.limit}", killed.threshold
+            except CorpusmillError:
+                raise
             except Exception:  # noqa: BLE001 (a fault of ours in one page: it is counted, and the next is read)
                 parsed.reason = "error:render"
         yield parsed

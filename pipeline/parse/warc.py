@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import cache
 
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import CorpusmillError, InputError
 from pipeline.parse import encoding, html, http
 from pipeline.parse.record import Parsed
 from pipeline.parse.sandbox import Killed, Sandbox
@@ -506,7 +506,7 @@ def _page(record: Record, row: Parsed, options: Options, extract: Callable[..., 
     except Killed as fault:
         row.reason, row.threshold = f"parse_{fault.limit}", fault.threshold
         return
-    except UsageError:
+    except CorpusmillError:
         raise
     except Exception:  # noqa: BLE001 (a fault of ours in one page: it is counted, and the next is read)
         row.reason = "error:extract"

@@ -23,13 +23,40 @@ def test_values_and_exceptions_come_back():
         assert shorten("x", 14) == "x"
 
 
-def test_what_runs_too_long_is_killed_and_the_next_call_is_served():
-    with Sandbox(time.sleep, timeout_s=0.3, memory_mb=1024) as sleep:
+def test_what_computes_too_long_is_killed_and_the_next_call_is_served():
+    with Sandbox(pow, timeout_s=0.3, memory_mb=1024) as power:
         for _ in range(2):
             with pytest.raises(Killed) as caught:
-                sleep(3600)
+                power(3, 10**9)  # deaf to every signal handler
             assert (caught.value.limit, caught.value.threshold) == ("timeout", 0.3)
-        assert sleep(0) is None
+        assert power(2, 3) == 8
+
+
+def test_waiting_takes_no_time():
+    """The limit is processor time: on a busy machine a call takes longer, and is not lost."""
+    with Sandbox(time.sleep, timeout_s=0.1, memory_mb=1024) as sleep:
+        assert [sleep(0.2) for _ in range(3)] == [None] * 3
+
+
+def test_time_is_counted_a_call():
+    with Sandbox(pow, timeout_s=1, memory_mb=1024) as power:
+        assert [power(3, 300_000) > 0 for _ in range(200)] == [True] * 200  # several seconds together
+
+
+def test_memory_left_over_from_earlier_calls_is_not_counted():
+    with Sandbox(hoard, timeout_s=60, memory_mb=1024) as call:
+        assert [call(400 << 20) for _ in range(4)] == [400 << 20] * 4
+        with pytest.raises(Killed, match="memory"):
+            call(2 << 30)
+
+
+_HOARD: list[bytes] = []
+
+
+def hoard(size: int) -> int:
+    """Keeps what it makes, as a fragmented heap does."""
+    _HOARD.append(bytes(size))
+    return size
 
 
 def test_what_wants_too_much_memory_fails_alone():
