@@ -14,6 +14,8 @@ from pipeline.clean.rules import Rule
 from pipeline.clean.stats import DEFINITIONS
 from pipeline.dedup.minhash import MinHashParams
 from pipeline.errors import UsageError
+from pipeline.parse.wikitext import Options as Rendering
+from pipeline.parse.wikitext import render
 from pipeline.storage import is_url
 from train.config import TrainConfig
 
@@ -59,6 +61,39 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Wikitext(Section):
+    """[source.wikitext]: what of a page's wikitext becomes text (format wikimedia)."""
+
+    tables: bool = Field(False, description="keep tables, a line each row, its cells parted by ' | '")
+    math: bool = Field(True, description="keep formulas, as LaTeX between dollar signs")
+    drop_sections: bool = Field(
+        False, description="leave out sections of references, links and reading lists, by the language's usual headings"
+    )
+    sections: list[str] = Field([], description="headings of more sections to leave out")
+    variant: str = Field(
+        "", description="side of -{...}- to take in wikis of several scripts, such as zh-hans; empty: the first"
+    )
+    templates: dict[str, str] = Field(
+        {},
+        description="what templates become, before the built-in tables (rules: pipeline/parse/wikitext_templates.py)",
+    )
+
+    @model_validator(mode="after")
+    def _valid(self) -> Wikitext:
+        try:
+            render("", options=self.options())
+        except UsageError as error:
+            raise ValueError(error.cause) from error
+        return self
+
+    def options(self) -> Rendering:
+        """The options as the parser takes them."""
+        values = self.model_dump()
+        return Rendering(
+            **{**values, "sections": tuple(self.sections), "templates": tuple(sorted(self.templates.items()))}
+        )
+
+
 class Source(Section):
     """[[source]]: a set of dump files of one origin."""
 
@@ -69,6 +104,13 @@ class Source(Section):
     paths: list[str] = Field(min_length=1, description="files, globs or URLs; relative ones start at the TOML's folder")
     licence: str = Field("", description="licence of the texts, for the data card")
     namespaces: list[int] = Field([0], description="wikimedia: page namespaces to keep")
+    wikitext: Wikitext = Field(Wikitext(), description="wikimedia: what of a page becomes text")
+
+    @model_validator(mode="after")
+    def _of_its_format(self) -> Source:
+        if self.format != "wikimedia" and self.wikitext != Wikitext():
+            raise ValueError(f"wikitext is for sources of format wikimedia; {self.name!r} is of format {self.format}")
+        return self
 
 
 class Clean(Section):

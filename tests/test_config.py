@@ -5,9 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import config
+from pipeline.config import Source
 from pipeline.errors import UsageError
+from pipeline.parse.wikitext import Options
+from pipeline.stages.ingest import parse_options
 from tests.corpus import write_config
 from tests.shared import ROOT
+
+WIKI = '[[source]]\nname = "a"\nformat = "wikimedia"\npaths = ["x"]\n[source.wikitext]\n'
 
 
 def load_text(tmp_path, text, overrides=()):
@@ -27,6 +32,7 @@ def test_the_sample_and_the_starting_point_are_valid(tmp_path):
         ("[dedup.minhash]\nband = 3", "dedup.minhash.band", "bands"),
         ("[shard]\ntokens = 3", "shard", "shards"),
         ('[[source]]\nname = "a"\nformat = "warc"\npaths = ["x"]\nnamespace = [0]', "source.0.namespace", "namespaces"),
+        (WIKI + "table = true", "source.0.wikitext.table", "tables"),
         ('[[clean.rules]]\nstatistic = "words"\nmim = 3', "clean.rules.0.mim", "min"),
         ("[run.a.optimizer]\nlearning_rte = 1", "run.a.optimizer.learning_rte", None),
         ("[run.a]\nstep = 1", "run.a.step", "steps"),
@@ -52,6 +58,8 @@ def test_an_unknown_key_is_refused_with_the_nearest_right_name(tmp_path, text, w
         '[[source]]\nname = "a"\nformat = "warc"\npaths = []',
         2 * '[[source]]\nname = "a"\nformat = "warc"\npaths = ["x"]\n',
         '[run.a.model]\nkind = "lstm"\nheads = 4',
+        WIKI + 'templates = { x = "[{1}" }',
+        WIKI.replace("wikimedia", "warc") + "tables = true",
     ],
 )
 def test_wrong_values_are_usage_errors(tmp_path, text):
@@ -103,3 +111,11 @@ def test_every_key_of_the_schema_is_described():
 
 def test_small_configurations_of_these_tests_load(tmp_path):
     assert [s.name for s in config.load(str(write_config(tmp_path, runs=True))).source] == ["wiki", "web"]
+
+
+def test_wikitext_options_reach_the_parser(tmp_path):
+    text = WIKI + 'tables = true\nmath = false\ndrop_sections = true\nsections = ["Anhang"]\nvariant = "zh-tw"\n'
+    source = load_text(tmp_path, text + '[source.wikitext.templates]\n"/x\\\\d/" = "{1}"\nb = "-"\n').source[0]
+    options = parse_options(Source.model_validate(source.model_dump())).rendering
+    assert options == Options(False, True, True, ("Anhang",), "zh-tw", (("/x\\d/", "{1}"), ("b", "-")))
+    assert parse_options(load_text(tmp_path, WIKI).source[0]).rendering == Options()

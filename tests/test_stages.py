@@ -63,6 +63,21 @@ def test_what_was_read_before_a_fault_is_delivered():
         next(batches)
 
 
+def test_only_the_last_part_of_a_split_page_becomes_a_document(tmp_path):
+    """The content exports split a page of many revisions: only its last file holds the page as it is."""
+    page = "<page><title>T</title><ns>0</ns><id>7</id><revision><id>{0}</id><text>Text {0}.</text></revision></page>"
+    for revisions, number in (("1r50", 50), ("51r99", 99)):
+        path = tmp_path / f"xwiki-2025-11-01-p7r{revisions}.xml"
+        path.write_text(f"<mediawiki>{page.format(number)}</mediawiki>")
+    source = {"name": "w", "format": "wikimedia", "paths": [str(tmp_path / "*.xml")]}
+    config, root = Config.model_validate({"source": [source]}), Root(str(tmp_path / "corpus"))
+    rows = [ingest.process(root, unit) for unit in ingest.plan(config, root)]
+    assert [(row.counts.read, row.counts.kept, row.counts.dropped) for row in rows] == [
+        (1, 0, {"superseded": 1}),
+        (1, 1, {}),
+    ]
+
+
 def brute_force(documents):
     """(id -> keeper, reason) of documents (place, id, text hash, bands) by comparing all with all."""
     first, verdict = {}, {}

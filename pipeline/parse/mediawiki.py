@@ -690,16 +690,17 @@ class Options:
     namespaces: tuple[int, ...] = (0,)
     max_chars: int = 4_000_000
     rendering: wikitext.Options = wikitext.DEFAULTS
-    timeout_s: float = 60.0
+    superseded: bool = False  # another file holds a newer revision of every page in this one
+    timeout_s: float = 60.0  # of processor time, a page
     memory_mb: int = 2048
 
 
 def parse(path: str, start: int = 0, stop: int | None = None, options: Options | None = None) -> Iterator[Parsed]:
     """One ``Parsed`` for each page of a range: the plain text of an article, or why it is not one.
 
-    Reasons: ``namespace``, ``redirect``, ``content_model``, ``deleted``, ``too_large``, ``empty``, ``parse_timeout``,
-    ``parse_memory``, ``parse_crash``, and ``error:xml``, ``error:page``, ``error:render``. Wikitext is rendered in a
-    process that can be killed.
+    Reasons: ``namespace``, ``superseded``, ``redirect``, ``content_model``, ``deleted``, ``too_large``, ``empty``,
+    ``parse_timeout``, ``parse_memory``, ``parse_crash``, and ``error:xml``, ``error:page``, ``error:render``. Wikitext
+    is rendered in a process that can be killed.
     """
     options = options or Options()
     wikitext.render("", options=options.rendering)  # a wrong template rule is refused before the first page
@@ -738,6 +739,8 @@ def _judge(parsed: Parsed, page: Page, options: Options) -> None:
         parsed.reason = "error:" + page.error.partition(":")[0]
     elif page.ns not in options.namespaces:
         parsed.reason, parsed.value = "namespace", float(page.ns)
+    elif options.superseded:
+        parsed.reason = "superseded"
     elif page.redirect:
         parsed.reason = "redirect"
     elif page.model != "wikitext":

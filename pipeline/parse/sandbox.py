@@ -50,8 +50,9 @@ class Sandbox:
     'four [...]'
 
     Arguments and results are pickled. What the function raises is raised here, and ``Killed`` when it exceeded a limit:
-    ``timeout`` (processor time of the worker); ``memory`` (its whole address space, or a kill by the kernel); ``crash``:
-    any other death. ``CorpusmillError`` says that the worker neither works nor answers: no fault of the call.
+    ``timeout`` (processor time of the worker); ``memory`` (its whole address space, or a kill by the kernel);
+    ``crash``: any other death. ``CorpusmillError`` says that the worker neither works nor answers, which is no fault
+    of the call.
     """
 
     def __init__(self, function: Callable[..., Any], *, timeout_s: float, memory_mb: int):

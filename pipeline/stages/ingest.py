@@ -19,7 +19,7 @@ from pipeline.storage import Root
 from pipeline.units import find_inputs, parser_of, unit_name
 
 STAGE = "ingest"
-VERSION = 1  # raise it when the same input and configuration give other output
+VERSION = 2  # raise it when the same input and configuration give other output
 FOLDERS = ("documents", "dropped", "signatures")
 
 _BATCH_RECORDS = 1024
@@ -30,11 +30,14 @@ def plan(config: Config, root: Root, remember: bool = True) -> list[Unit]:
     """The units of all inputs. A unit's key covers its bytes of the file and the settings that ingest reads."""
     sources = {source.name: source for source in config.source}
     units = []
-    for item in find_inputs(config, root, remember):
+    items = find_inputs(config, root, remember)
+    newer = {name: mediawiki.superseded(item.name for item in items if item.source == name) for name in sources}
+    for item in items:
         settings = {
             "source": sources[item.source].model_dump(exclude={"paths", "licence"}),
             "clean": config.clean.model_dump(),
             "minhash": config.dedup.minhash.model_dump(),
+            "superseded_by": newer[item.source].get(item.name, ""),
         }
         for start, stop in item.cuts:
             inputs = {"file": item.name, "bytes": item.bytes, "content": item.content, "start": start, "stop": stop}
@@ -61,7 +64,8 @@ def process(root: Root, unit: Unit) -> Row:
         dropped = parts.add(f"dropped/{unit.name}.parquet", DROPPED)
         signatures = parts.add(f"signatures/{unit.name}.parquet", signatures_schema(params.bands, params.stamp()))
         parser = parser_of(source.format)
-        records = parser.parse(spec["path"], inputs["start"], inputs["stop"], parse_options(source))
+        options = parse_options(source, superseded=bool(spec["superseded_by"]))
+        records = parser.parse(spec["path"], inputs["start"], inputs["stop"], options)
         try:
             for batch in in_batches(records):
                 counts.read += len(batch)
@@ -76,10 +80,10 @@ def process(root: Root, unit: Unit) -> Row:
     return Row(STAGE, unit.name, unit.key, parts.outputs, counts, fault, inputs, f"{STAGE}.{VERSION}")
 
 
-def parse_options(source: Source) -> mediawiki.Options | warc.Options:
-    """The parser's options that the source's settings mean."""
+def parse_options(source: Source, *, superseded: bool = False) -> mediawiki.Options | warc.Options:
+    """The parser's options that the source's settings mean; ``superseded``: see `mediawiki.superseded`."""
     if source.format == "wikimedia":
-        return mediawiki.Options(namespaces=tuple(source.namespaces))
+        return mediawiki.Options(tuple(source.namespaces), rendering=source.wikitext.options(), superseded=superseded)
     return warc.Options()
 
 
