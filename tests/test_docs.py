@@ -8,6 +8,7 @@ import pytest
 from tests.shared import ROOT
 
 README = (ROOT / "README.md").read_text()
+DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
 
 
 @pytest.mark.parametrize(("module", "names"), re.findall(r"^from (\S+) import ([\w, ]+)", README, re.M))
@@ -16,7 +17,7 @@ def test_the_public_names_of_the_readme_exist_and_are_documented(module, names):
         assert getattr(importlib.import_module(module), name.strip()).__doc__
 
 
-@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "examples/README.md"])
+@pytest.mark.parametrize("document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "examples/README.md", *DOCS])
 def test_links_lead_somewhere(document):
     text = (ROOT / document).read_text()
     for target in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text):
