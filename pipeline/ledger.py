@@ -135,6 +135,15 @@ class Ledger:
             rows[row.unit] = row
         return rows
 
+    def row(self, stage: str, unit: str) -> Row:
+        """The committed row of one unit; CorpusmillError where there is none."""
+        name = self._row_name(stage, unit)
+        if (value := self.root.read_json(name)) is None:
+            raise CorpusmillError(
+                "this ledger row is missing", file=self.root.path(name), mend="build the corpus again"
+            )
+        return Row.from_json(value, self.root.path(name))
+
     def forget(self, unit: Unit) -> None:
         """Remove a unit's row, if there is one."""
         self.root.remove(self._row_name(unit.stage, unit.name))

@@ -126,6 +126,16 @@ def decode(tokens: pa.ListArray | pa.LargeListArray, model: Model, *, threads: i
     return pa.array(texts, pa.string())
 
 
+def spans(text: str, model: Model) -> list[tuple[str, int, int]]:
+    """The pieces of one text in order, each with the characters of the text that it stands for (begin, end).
+
+    Of a character written as bytes, the last byte has the character and the others are empty.
+    """
+    _check(pa.array([text], pa.string()))
+    found = model.processor.encode(text, return_type="offset_mapping")
+    return [(piece, begin, end) for piece, (begin, end) in zip(found["pieces"], found["offsets"], strict=True)]
+
+
 def available_cores() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0))

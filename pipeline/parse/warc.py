@@ -392,6 +392,19 @@ def read_records(
         stream.close()
 
 
+def find_record(path: str, offset: int, record: str) -> Record:
+    """Read one record back from the lineage of its document.
+
+    Raises `InputError` where the file does not hold that record there.
+    """
+    for found in read_records(path, offset, offset + 1):
+        if record in (found.id, f"#{found.ordinal}"):
+            return found
+    raise InputError(
+        f"no record {record}", file=path, offset=offset, mend="check that the file is still the one that was read"
+    )
+
+
 @dataclass(frozen=True)
 class Options:
     """What becomes a document and how."""

@@ -25,6 +25,7 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.errors import CorpusmillError
 from pipeline.shards.format import FORMAT, INDEX, VERSION, Header, fingerprint, index_bytes, schema
@@ -99,6 +100,32 @@ def read_index(directory: str | os.PathLike[str]) -> dict[str, Any]:
             mend=REBUILD,
         )
     return index
+
+
+def read_shard(directory: str | os.PathLike[str], name: str, paranoid: bool = False) -> pa.RecordBatch:
+    """The documents of one shard, verified as `open_shards` does, whatever the state of the others."""
+    folder = Path(directory)
+    index = read_index(folder)
+    for split, content in index["splits"].items():
+        for row in content["shards"]:
+            if row["path"] == name:
+                _verify(folder, [row], index["fingerprint"], paranoid)
+                return _map(folder / name, row, schema(Header.from_dict(index), split))
+    raise CorpusmillError(f"no shard {name!r} here", file=str(folder / INDEX), mend="see the names in the index")
+
+
+def find_document(directory: str | os.PathLike[str], id: bytes) -> list[dict[str, Any]]:
+    """Where a document lies: path of the shard, split, row, and tokens there, in the order of the index."""
+    folder = Path(directory)
+    index = read_index(folder)
+    found = []
+    for split, content in index["splits"].items():
+        for row in content["shards"]:
+            batch = _map(folder / row["path"], row, schema(Header.from_dict(index), split))
+            for at in np.flatnonzero(pc.equal(batch["doc_id"], pa.scalar(id, pa.binary(16)))).tolist():
+                tokens = len(batch["tokens"][at])
+                found.append({"path": row["path"], "split": split, "row": at, "tokens": tokens})
+    return found
 
 
 def _check_listing(folder: Path, index: dict[str, Any]) -> None:
