@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline import progress
-from pipeline.config import Config
+from pipeline.config import FILES, Config
 from pipeline.errors import CorpusmillError, UsageError
 from pipeline.ledger import Ledger, Unit, digest
 from pipeline.shards.format import INDEX, Header
@@ -35,7 +35,8 @@ class Outcome:
 
 def config_record(config: Config) -> dict[str, Any]:
     """The configuration and its digest as the ledger has them, without where corpus and dumps lie on this machine."""
-    value = config.model_dump(mode="json", exclude={"root": True, "source": {"__all__": {"paths"}}})
+    places = {"root": True, "source": {"__all__": {"paths"}}, "clean": FILES}
+    value = config.model_dump(mode="json", exclude=places)
     value["source"].sort(key=lambda source: source["name"])
     return {"config": value, "digest": digest(value)}
 

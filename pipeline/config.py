@@ -5,12 +5,16 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from pipeline.clean.rules import Rule
+from pipeline.clean import flagged, language, normalise, quality
+from pipeline.clean.decontaminate import NGRAM
+from pipeline.clean.lines import LineRule
+from pipeline.clean.rules import FUNCTION, Rule
 from pipeline.clean.stats import DEFINITIONS
 from pipeline.dedup.minhash import MinHashParams
 from pipeline.errors import UsageError
@@ -113,21 +117,52 @@ class Source(Section):
         return self
 
 
-class Clean(Section):
-    """[clean]: which documents are kept."""
+def _refusals(check: Callable[[Any], Any]) -> BeforeValidator:
+    """A check of the cleaning code as a validator: its refusals become messages of the configuration."""
 
-    languages: list[str] = Field([], description="keep only these languages (codes of fastText lid.176); empty: all")
-    language_score: float = Field(0.0, ge=0, le=1, description="smallest probability of the language found")
-    rules: list[RuleConfig] = Field([], description="quality rules in order; the first that fails names the drop")
+    def validate(value: Any) -> Any:
+        try:
+            return check(value)
+        except UsageError as error:
+            raise ValueError(error.cause) from error
+
+    return BeforeValidator(validate)
+
+
+def _language(value: Any) -> Any:
+    return language.check(value) if isinstance(value, str) else value
+
+
+Language = Annotated[str, _refusals(_language)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Normalise(Section):
+    """[clean.normalise]: changes of the text before it is judged; each is counted in the ledger."""
+
+    changes: list[Annotated[str, _refusals(normalise.check)]] = Field(
+        [*normalise.CHANGES, normalise.NFC],
+        description="line_ends: line feeds; controls: control characters go; spaces: one space; line_edges, "
+        "blank_lines, text_edges: no white space there; nfc: Unicode's composed form",
+    )
+    mojibake: bool = Field(False, description="repair text decoded with the wrong character set (ftfy)")
+
+    def names(self) -> tuple[str, ...]:
+        """The changes as the cleaning code takes them."""
+        return (*([normalise.MOJIBAKE] if self.mojibake else []), *self.changes)
 
 
 class RuleConfig(Section):
     """[[clean.rules]]: limits on one statistic."""
 
-    statistic: str = Field(description="name of the statistic; `corpusmill config schema` lists and explains them")
+    statistic: str = Field(
+        description="name of the statistic; `corpusmill config schema` lists and explains them; or module:function of "
+        "your own, which takes texts and languages (Arrow arrays) and returns a number for each text"
+    )
     min: float | None = Field(None, description="smallest value kept")
     max: float | None = Field(None, description="largest value kept")
     reason: str = Field("", description="name of the drop; default: the statistic")
+    version: str = Field("", description="version of a module:function; without it its source file's content counts")
 
     @model_validator(mode="after")
     def _valid(self) -> RuleConfig:
@@ -139,7 +174,93 @@ class RuleConfig(Section):
 
     def rule(self) -> Rule:
         """The rule as the cleaning code takes it."""
-        return Rule(**self.model_dump())
+        return Rule(**self.model_dump(exclude={"version"}))
+
+
+class LineConfig(Section):
+    """[[clean.lines]]: what a line must pass, or it is removed (or takes its document with it)."""
+
+    test: str = Field(
+        description="max_word_length (code points between spaces), min_words, ends_with (one of these marks), without "
+        "(none of these phrases)"
+    )
+    value: int | list[str] = Field(description="a number for max_word_length and min_words, else a list of texts")
+    reason: str = Field(description="name under which removed lines are counted, or of the drop")
+    drop: Literal["line", "document"] = Field("line", description="what goes where a line fails")
+
+    @model_validator(mode="after")
+    def _valid(self) -> LineConfig:
+        try:
+            self.rule()
+        except UsageError as error:
+            raise ValueError(error.cause) from error
+        return self
+
+    def rule(self) -> LineRule:
+        """The rule as the cleaning code takes it."""
+        return LineRule(**self.model_dump())
+
+
+class Decontaminate(Section):
+    """[clean.decontaminate]: text of benchmarks is not trained on."""
+
+    paths: list[str] = Field(
+        min_length=1, description="benchmark files, globs or URLs: JSONL, Parquet, or plain text with an item a line"
+    )
+    ngram: int = Field(NGRAM, ge=1, description="words that a document and an item must share in a row")
+    share: Share = Field(0.0, description="largest share of a document's n-grams that items may have; 0: none at all")
+    action: Literal["drop", "cut"] = Field("drop", description="drop the document, or cut the shared words out of it")
+
+
+class Pii(Section):
+    """[clean.pii]: personal data becomes keyed, recognisably false values of the same kind."""
+
+    key: str = Field(description="file with the secret that keys the replacements, 16 to 64 bytes")
+    kinds: list[Literal["email", "ip", "iban", "card", "phone"]] = Field(
+        [], description="what is looked for; empty: all kinds"
+    )
+
+
+class Clean(Section):
+    """[clean]: which documents are kept, and what is changed in them. The steps run in the order of these keys."""
+
+    normalise: Normalise | None = Field(None, description="changes of the text before it is judged; absent: none")
+    languages: list[Language] = Field([], description="keep only these languages (ISO 639-1 or 639-3); empty: all")
+    language_score: Share = Field(0.0, description="smallest probability of the language found")
+    language_scores: dict[Language, Share] = Field({}, description="other smallest probabilities, by language")
+    preset: Annotated[str, _refusals(lambda name: quality.check(name) if name else name)] = Field(
+        "", description=f"a published set of rules, run before your own: {', '.join(quality.names())}"
+    )
+    lines: list[LineConfig] = Field([], description="line rules in order")
+    rules: list[RuleConfig] = Field([], description="quality rules in order; the first that fails names the drop")
+    flagged_words: dict[Language, str] = Field(
+        {}, description="files of flagged words by language, an entry a line, for the statistic flagged_word_share"
+    )
+    decontaminate: Decontaminate | None = Field(None, description="benchmarks to keep out; absent: none")
+    pii: Pii | None = Field(None, description="replacement of personal data; absent: none")
+    statistics: bool = Field(
+        False, description="write statistics/: what every rule measured of every document judged, and all statistics"
+    )
+
+    @model_validator(mode="after")
+    def _flagged(self) -> Clean:
+        wanted = [rule.statistic for rule in self.rules if rule.statistic in flagged.DEFINITIONS]
+        if wanted and not self.flagged_words:
+            raise ValueError(f"the rule on {wanted[0]!r} needs clean.flagged_words")
+        return self
+
+    def steps(self) -> tuple[quality.Step, ...]:
+        """Preset, line rules and rules as the cleaning code takes them."""
+        steps = [*quality.load(self.preset)] if self.preset else []
+        if self.lines:
+            steps.append(quality.Step(lines=tuple(line.rule() for line in self.lines)))
+        if self.rules:
+            steps.append(quality.Step(rules=tuple(rule.rule() for rule in self.rules)))
+        return quality.joined(steps)
+
+
+FILES: Any = {"flagged_words": True, "decontaminate": {"paths"}, "pii": {"key"}}
+"""The keys of [clean] that say where files lie on this machine: a corpus depends on their content instead."""
 
 
 class MinHash(Section):
@@ -209,10 +330,6 @@ class Config(Section):
         return self
 
 
-Clean.model_rebuild()
-Config.model_rebuild()
-
-
 def load(path: str, overrides: list[str] | None = None, root: str | None = None) -> Config:
     """Read a TOML file, apply ``key=value`` overrides, resolve relative paths; UsageError on anything wrong."""
     try:
@@ -236,8 +353,20 @@ def load(path: str, overrides: list[str] | None = None, root: str | None = None)
         return p if is_url(p) else os.path.normpath(base / os.path.expanduser(p))
 
     sources = [s.model_copy(update={"paths": [resolve(p) for p in s.paths]}) for s in config.source]
+    clean = _with_paths(config.clean, resolve)
     where = os.path.abspath(root) if root and not is_url(root) else root or resolve(config.root)
-    return config.model_copy(update={"source": sources, "root": where})
+    return config.model_copy(update={"source": sources, "clean": clean, "root": where})
+
+
+def _with_paths(clean: Clean, resolve: Callable[[str], str]) -> Clean:
+    """[clean] with the paths of the files that it names resolved."""
+    update: dict[str, Any] = {"flagged_words": {code: resolve(path) for code, path in clean.flagged_words.items()}}
+    if clean.decontaminate:
+        paths = [resolve(path) for path in clean.decontaminate.paths]
+        update["decontaminate"] = clean.decontaminate.model_copy(update={"paths": paths})
+    if clean.pii:
+        update["pii"] = clean.pii.model_copy(update={"key": resolve(clean.pii.key)})
+    return clean.model_copy(update=update)
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -311,7 +440,11 @@ def schema() -> dict[str, Any]:
     """The JSON schema of the TOML, with the statistics that rules may name."""
     value = Config.model_json_schema()
     statistic = value["$defs"]["RuleConfig"]["properties"]["statistic"]
-    statistic["oneOf"] = [{"const": name, "description": text} for name, text in DEFINITIONS.items()]
+    names = {**DEFINITIONS, **flagged.DEFINITIONS}
+    statistic["oneOf"] = [
+        *({"const": name, "description": text} for name, text in names.items()),
+        {"pattern": f"^{FUNCTION.pattern}$", "description": "a function of your own"},
+    ]
     return value
 
 

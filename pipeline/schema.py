@@ -39,6 +39,7 @@ DROPPED = pa.schema(
         pa.field("reason", pa.string(), nullable=False),
         pa.field("value", pa.float64()),
         pa.field("threshold", pa.float64()),
+        pa.field("detail", pa.string()),  # what was measured (a statistic), or the benchmark item that was found
         pa.field("keeper", ID),  # of a duplicate: the document that stays
         pa.field("text", pa.string()),
         *_ORIGIN,
@@ -46,7 +47,7 @@ DROPPED = pa.schema(
 )
 
 DUPLICATES = pa.schema(
-    [*(field for field in DROPPED if field.name != "text"), pa.field("row", pa.int64(), nullable=False)]
+    [*(field for field in DROPPED if field.name not in ("text", "detail")), pa.field("row", pa.int64(), nullable=False)]
 )  # drops of the dedup stage; `row` is the document's row in its part, where the text still is
 
 

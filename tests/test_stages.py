@@ -36,9 +36,10 @@ def test_judging_keeps_or_drops_every_record_with_a_reason(records, rules, langu
             "rules": [{"statistic": name, "min": bound} for name, bound in rules],
         }
     )
-    kept, lost = judge.judge(batch, clean, "source", "file")
+    judged = judge.Judge(clean, judge.find_material(clean)).judge(batch, "source", "file")
+    kept, lost = judged.kept, judged.dropped
     counts = Counts(read=len(batch))
-    judge.count(counts, kept, lost)
+    judge.count(counts, judged)
     counts.check("batch")
     ids = kept.column("id").to_pylist() + lost.column("id").to_pylist()
     assert sorted(ids) == sorted(document_id(r.identity) for r in batch)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dedup.shingles import shingles
+from pipeline.clean import characters
+from pipeline.dedup.shingles import shingles, word_hashes
 from pipeline.errors import InputError, UsageError
 from pipeline.storage import open_input
 
@@ -73,18 +74,65 @@ def overlap(texts: pa.Array, benchmark: Benchmark) -> Overlap:
     return Overlap(shared, share, names)
 
 
-def read_items(path: str) -> Iterator[tuple[str, str]]:
+def cut(texts: pa.Array, benchmark: Benchmark) -> tuple[pa.Array, np.ndarray, np.ndarray]:
+    """Return the texts without the words of shared n-grams, and per document how many spans went and their code points
+    (int64).
+
+    A span reaches from the first word of an n-gram to the last of those that overlap it; white space at one of its ends
+    goes with it.
+    """
+    spans, signs = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
+    left = []
+    for row, text in enumerate(texts.to_pylist()):
+        kept, end = [], 0
+        for start, stop in _shared_spans(text or "", benchmark):
+            spans[row] += 1
+            while stop < len(text) and text[stop].isspace() and (start == end or text[start - 1].isspace()):
+                stop += 1
+            signs[row] += stop - start
+            kept.append(text[end:start])
+            end = stop
+        left.append("".join([*kept, text[end:]]) if kept else text)
+    return pa.array(left, texts.type), spans, signs
+
+
+def _shared_spans(text: str, benchmark: Benchmark) -> list[tuple[int, int]]:
+    """The code points [start, stop) of each run of words that shared n-grams cover."""
+    data, offsets = characters.flat(pa.array([text]))
+    starts, ends = characters.words(data, offsets, characters.wide(data))
+    words = [data[start:end].tobytes().decode() for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+    # A word may become several ("½") when it is normalised: `owners` leads from those back to the words of the text.
+    owners = np.repeat(np.arange(len(words)), np.diff(word_hashes(pa.array(words, pa.string()))[1]))
+    hashes, _ = shingles(pa.array([" ".join(words)]), benchmark.ngram)
+    hit = np.flatnonzero(np.isin(hashes, benchmark.hashes))
+    steps = np.zeros(len(words) + 1, np.int64)
+    np.add.at(steps, owners[hit], 1)
+    np.add.at(steps, owners[hit + benchmark.ngram - 1] + 1, -1)
+    covered = np.concatenate(([False], np.cumsum(steps)[:-1] > 0, [False]))
+    edges = np.flatnonzero(covered[1:] != covered[:-1])
+    place = np.concatenate(([0], np.cumsum((data & 0xC0) != 0x80)))  # from bytes to code points
+    return [
+        (int(place[starts[first]]), int(place[ends[last - 1]]))
+        for first, last in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+    ]
+
+
+def read_items(path: str, data: bytes | None = None) -> Iterator[tuple[str, str]]:
     """Yield (name, text) of a benchmark file: each row of Parquet or line of JSONL (all its strings together), or each
     line of a plain text. Names are "<file>:<row>", from 1. Raises InputError for a line that is not JSON, naming
-    it."""
-    with open_input(path) as stream:
-        data = stream.read()
+    it. ``data`` is the content of the file where it was read before."""
+    if data is None:
+        with open_input(path) as stream:
+            data = stream.read()
     name = path.rsplit("/", 1)[-1]
     rows: Iterator[Any]
     if name.endswith(".parquet"):
         import pyarrow.parquet as pq
 
-        rows = iter(pq.read_table(io.BytesIO(data)).to_pylist())
+        try:
+            rows = iter(pq.read_table(io.BytesIO(data)).to_pylist())
+        except pa.ArrowException as error:
+            raise InputError(f"not a Parquet file: {error}", file=path) from error
     elif name.endswith((".jsonl", ".json")):
         rows = _json_rows(data, path)
     else:

@@ -33,6 +33,9 @@ class LineRule:
     def __post_init__(self) -> None:
         if self.test not in TESTS:
             raise UsageError(f"there is no line test {self.test!r}; there are {', '.join(TESTS)}")
+        number = self.test in ("max_word_length", "min_words")
+        if isinstance(self.value, int) != number or not (number or self.value):
+            raise UsageError(f"the line test {self.test!r} needs {'a number' if number else 'a list of texts'}")
         if self.drop not in ("line", "document"):
             raise UsageError(f'drop must be "line" or "document", not {self.drop!r}')
 
@@ -40,12 +43,21 @@ class LineRule:
 @dataclass(frozen=True)
 class Edited:
     """What is left of a batch: the texts (segmented), lines removed by reason and document (int64), sentences left
-    (int64), and the reason to drop each document ("" for none)."""
+    (int64), and the lines that drop their document, by reason and document (int64)."""
 
     segments: Segments
     removed: dict[str, np.ndarray]
     sentences: np.ndarray
-    reasons: list[str]
+    fatal: dict[str, np.ndarray]
+
+    @property
+    def reasons(self) -> list[str]:
+        """The first reason to drop each document ("" for none)."""
+        found = [""] * self.segments.count
+        for reason, lines in reversed(self.fatal.items()):
+            for document in np.flatnonzero(lines).tolist():
+                found[document] = reason
+        return found
 
     @property
     def texts(self) -> pa.LargeStringArray:
@@ -66,20 +78,16 @@ def edit(texts: pa.Array | Segments, rules: Sequence[LineRule]) -> Edited:
     segments = texts if isinstance(texts, Segments) else Segments(texts)
     _, lines = segments.visible_lines
     left = np.ones(len(lines), bool)
-    removed: dict[str, np.ndarray] = {}
-    reasons = [""] * segments.count
+    counted: dict[str, dict[str, np.ndarray]] = {"line": {}, "document": {}}
     for rule in rules:
         failed = left & ~TESTS[rule.test](segments, lines, rule.value)
-        if rule.drop == "document":
-            for document in np.unique(lines.documents[failed]).tolist():
-                reasons[document] = reasons[document] or rule.reason
-        else:
+        if rule.drop == "line":
             left[failed] = False
-            count = np.bincount(lines.documents[failed], minlength=segments.count)
-            removed[rule.reason] = removed.get(rule.reason, 0) + count
+        count = np.bincount(lines.documents[failed], minlength=segments.count)
+        counted[rule.drop][rule.reason] = counted[rule.drop].get(rule.reason, 0) + count
     kept = lines.take(left)
     sentences = np.bincount(kept.documents, segments.sentences(kept), segments.count).astype(np.int64)
-    return Edited(only_lines(segments, kept), removed, sentences, reasons)
+    return Edited(only_lines(segments, kept), counted["line"], sentences, counted["document"])
 
 
 def only_lines(segments: Segments, lines: Spans) -> Segments:

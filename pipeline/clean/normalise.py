@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.clean import characters, words
 from pipeline.clean.characters import UNSTABLE
+from pipeline.errors import CorpusmillError, UsageError
 
 LINE_ENDS = r"\r\n|[\r\x0B\x0C\x{85}\x{2028}\x{2029}]"
 CONTROLS = r"[\x00-\x08\x0E-\x1F\x7F-\x{9F}\x{200B}\x{2060}\x{FEFF}\x{FFF9}-\x{FFFB}\x{FFFE}\x{FFFF}]"
@@ -35,17 +36,30 @@ _LETTERS = re.compile(r"[^\W\d_]+")
 NFC = "nfc"
 """The name under which texts changed by Unicode's composed form are counted."""
 
+MOJIBAKE = "mojibake"
+"""The name of the repair of text decoded with the wrong character set (by ftfy), done first where it is asked for."""
+
+
+def check(name: str) -> str:
+    """Return the name of a change; refuse an unknown one."""
+    if name not in (MOJIBAKE, *CHANGES, NFC):
+        raise UsageError(f"there is no normalisation {name!r}; there are {', '.join((MOJIBAKE, *CHANGES, NFC))}")
+    return name
+
 
 def normalise(texts: pa.Array, changes: Iterable[str] = (*CHANGES, NFC)) -> tuple[pa.Array, dict[str, np.ndarray]]:
-    """Return the texts normalised, and per document how often each change was made (int64; for "nfc" 0 or 1).
+    """Return the texts normalised, and per document how often each change was made (int64; for "nfc" and "mojibake"
+    0 or 1).
 
-    Doing it twice changes nothing more. Raises KeyError for an unknown change.
+    Changes are made in the order of `CHANGES`, mojibake before and NFC after them. Doing it twice changes nothing more.
+    Raises UsageError for an unknown change.
     """
     values = pc.fill_null(texts, "")
     counts: dict[str, np.ndarray] = {}
-    for name in changes:
-        if name == NFC:
-            values, counts[name] = _compose(values)
+    chosen = {check(name) for name in changes}
+    for name in (name for name in (MOJIBAKE, *CHANGES, NFC) if name in chosen):
+        if name in (NFC, MOJIBAKE):
+            values, counts[name] = _compose(values) if name == NFC else _repair(values)
             continue
         pattern, replacement = CHANGES[name]
         found = pc.count_substring_regex(values, pattern).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -60,12 +74,27 @@ def _compose(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
     data, offsets = characters.flat(values)
     others = characters.wide(data)
     at = others.at[(characters.flags_of(others.point) & UNSTABLE) > 0]
+    rows = np.unique(np.searchsorted(offsets, at, side="right") - 1)
+    return _rewrite(values, rows, lambda text: unicodedata.normalize("NFC", text))
+
+
+def _repair(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
+    """Return the texts with mojibake repaired; text in ASCII has none."""
+    try:
+        import ftfy
+    except ImportError as error:
+        raise CorpusmillError("the ftfy package is missing", mend='pip install "corpusmill[pipeline]"') from error
+    rows = np.flatnonzero(~pc.string_is_ascii(values).to_numpy(zero_copy_only=False))
+    return _rewrite(values, rows, ftfy.fix_encoding)
+
+
+def _rewrite(values: pa.Array, rows: np.ndarray, change: Callable[[str], str]) -> tuple[pa.Array, np.ndarray]:
+    """Return the texts with some of them changed, and which are different now (int64, 1)."""
     changed = np.zeros(len(values), np.int64)
     new = []
-    for row in np.unique(np.searchsorted(offsets, at, side="right") - 1).tolist():
-        text = data[offsets[row] : offsets[row + 1]].tobytes().decode()
-        if not unicodedata.is_normalized("NFC", text):
-            new.append(unicodedata.normalize("NFC", text))
+    for row, text in zip(rows.tolist(), values.take(pa.array(rows, pa.int64())).to_pylist(), strict=True):
+        if (other := change(text)) != text:
+            new.append(other)
             changed[row] = 1
     if not new:
         return values, changed

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
+from pipeline import progress
 from pipeline.config import Clean, Config, MinHash, Source
 from pipeline.dedup import lsh, minhash
 from pipeline.errors import InputError
@@ -13,14 +14,15 @@ from pipeline.ledger import Counts, Row, Unit, digest
 from pipeline.parse import mediawiki, warc
 from pipeline.parse.record import Parsed
 from pipeline.schema import DOCUMENTS, DROPPED, signatures_schema
-from pipeline.stages.judge import count, judge
+from pipeline.stages.judge import Judge, Material, count, find_material
+from pipeline.stages.judge import settings as clean_settings
 from pipeline.stages.parts import writing_parts
 from pipeline.storage import Root
 from pipeline.units import find_inputs, parser_of, unit_name
 
 STAGE = "ingest"
-VERSION = 2  # raise it when the same input and configuration give other output
-FOLDERS = ("documents", "dropped", "signatures")
+VERSION = 3  # raise it when the same input and configuration give other output
+FOLDERS = ("documents", "dropped", "signatures", "statistics")
 
 _BATCH_RECORDS = 1024
 _BATCH_CHARACTERS = 4_000_000
@@ -29,20 +31,26 @@ _BATCH_CHARACTERS = 4_000_000
 def plan(config: Config, root: Root, remember: bool = True) -> list[Unit]:
     """The units of all inputs. A unit's key covers its bytes of the file and the settings that ingest reads."""
     sources = {source.name: source for source in config.source}
+    material = find_material(config.clean)
+    judge = Judge(config.clean, material)  # what cannot be used is refused before any unit is started
+    if judge.benchmark and judge.benchmark.short:
+        short, every = len(judge.benchmark.short), len(judge.benchmark.items)
+        progress.say(f"{short} of {every} benchmark items have too few words for an n-gram and are not looked for")
     units = []
     items = find_inputs(config, root, remember)
     newer = {name: mediawiki.superseded(item.name for item in items if item.source == name) for name in sources}
     for item in items:
         settings = {
             "source": sources[item.source].model_dump(exclude={"paths", "licence"}),
-            "clean": config.clean.model_dump(),
+            "clean": clean_settings(config.clean, material),
             "minhash": config.dedup.minhash.model_dump(),
             "superseded_by": newer[item.source].get(item.name, ""),
         }
         for start, stop in item.cuts:
             inputs = {"file": item.name, "bytes": item.bytes, "content": item.content, "start": start, "stop": stop}
             key = digest([STAGE, VERSION, settings, inputs])
-            spec = {"path": item.path, "inputs": inputs, **settings}
+            clean = {"clean": config.clean.model_dump(), "material": material.to_json()}
+            spec = {"path": item.path, "inputs": inputs, **settings, **clean}
             units.append(Unit(STAGE, unit_name(item.source, item.name, start), key, stop - start, spec))
     return units
 
@@ -54,7 +62,7 @@ def process(root: Root, unit: Unit) -> Row:
     """
     spec = unit.spec
     source = Source.model_validate({**spec["source"], "paths": [spec["path"]]})
-    clean = Clean.model_validate(spec["clean"])
+    judge = Judge(Clean.model_validate(spec["clean"]), Material.from_json(spec["material"]))
     params = MinHash.model_validate(spec["minhash"]).params()
     inputs = spec["inputs"]
     counts = Counts()
@@ -63,17 +71,22 @@ def process(root: Root, unit: Unit) -> Row:
         documents = parts.add(f"documents/{unit.name}.parquet", DOCUMENTS)
         dropped = parts.add(f"dropped/{unit.name}.parquet", DROPPED)
         signatures = parts.add(f"signatures/{unit.name}.parquet", signatures_schema(params.bands, params.stamp()))
+        statistics = None
+        if judge.clean.statistics:
+            statistics = parts.add(f"statistics/{unit.name}.parquet", judge.statistics_schema)
         parser = parser_of(source.format)
         options = parse_options(source, superseded=bool(spec["superseded_by"]))
         records = parser.parse(spec["path"], inputs["start"], inputs["stop"], options)
         try:
             for batch in in_batches(records):
                 counts.read += len(batch)
-                kept, lost = judge(batch, clean, source.name, inputs["file"])
-                documents.write(kept)
-                dropped.write(lost)
-                signatures.write(sign(kept, params))
-                count(counts, kept, lost)
+                judged = judge.judge(batch, source.name, inputs["file"])
+                documents.write(judged.kept)
+                dropped.write(judged.dropped)
+                signatures.write(sign(judged.kept, params))
+                if statistics and judged.statistics:
+                    statistics.write(judged.statistics)
+                count(counts, judged)
         except InputError as error:
             # by the file's name, not its path: the row must not depend on where the dumps lie
             fault = str(InputError(error.cause, file=inputs["file"], offset=error.offset, mend=error.mend))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.clean.normalise import CHANGES, NFC, classic, normalise
+from pipeline.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_only_the_changes_asked_for():
     found, counts = normalise(pa.array(["a  b\r\n\u0000"]), ["line_ends"])
     assert found[0].as_py() == "a  b\n\x00"
     assert list(counts) == ["line_ends"]
-    with pytest.raises(KeyError):
+    with pytest.raises(UsageError):
         normalise(pa.array(["a"]), ["tabs"])
     assert NFC not in CHANGES
 
