@@ -1,10 +1,11 @@
 """The whole pipeline, stage by stage and by number of workers: seconds, MB/s, CPU, peak memory. Prints one table.
 
-    python benchmarks/end_to_end.py [--config examples/sample.toml] [--workers 1 2]
+    python benchmarks/end_to_end.py [--config examples/sample.toml] [--workers 1]
 
 Each stage is a `corpusmill` command in a process of its own, so its start-up counts (a line says how much that is).
 MB/s is of dump bytes as they lie on disk for ingest, of kept text for the stages behind it; peak memory is that of the
-largest process. The corpora of all worker counts must have the same digests, or the benchmark fails.
+largest process. The sample is too small for worker processes to pay: benchmarks/scaling.py has those. The corpora of
+all worker counts must have the same digests, or the benchmark fails.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def peak_of_units(corpus: Path, stage: str) -> int:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--config", default=str(ROOT / "examples/sample.toml"))
-    options.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    options.add_argument("--workers", type=int, nargs="+", default=[1])
     given = options.parse_args()
     digests = {}
     print(f"{'stage':<12}{'workers':>8}{'seconds':>9}{'CPU s':>8}{'MB/s':>8}{'peak MB':>9}")

@@ -20,6 +20,16 @@ if TYPE_CHECKING:
 STAGES = {module.STAGE: module for module in (ingest, dedup, tokenizer, shards, train, report)}
 """What `build` runs, in this order. Encoding, which leaves only scratch, is the first half of the shards stage."""
 
+_PAYS = {ingest.STAGE: 8_000_000, dedup.STAGE: 200_000, encode.STAGE: 10_000, shards.STAGE: 100_000_000}
+"""What a process does in ten seconds, about, in the measure of the stage's units: less does not pay for the five that
+starting a worker process takes."""
+
+
+def useful_workers(limit: int, units: list[Unit]) -> int:
+    """How many worker processes the work is worth, of those allowed; 1: it is done in this process."""
+    work = sum(unit.bytes for unit in units)
+    return max(1, min(limit, len(units), work // _PAYS[units[0].stage]))
+
 
 class StageFailed(CorpusmillError):
     """Units of a stage that could not be processed; everything else of the stage is committed."""
@@ -184,7 +194,7 @@ class Builder:
             from pipeline.jobs.dedup import find_duplicates
 
             with progress.watching(self.root, dedup.STAGE, pending):
-                find_duplicates(self.root.url, units, pending, self._runner(len(units)))
+                find_duplicates(self.root.url, units, pending, self._runner(units))
 
         self._settle(dedup.STAGE, units, dedup.FOLDERS, job)
 
@@ -252,9 +262,9 @@ class Builder:
             from pipeline.jobs.runner import map_units
 
             with progress.watching(self.root, pending[0].stage, pending):
-                map_units(self.root.url, pending, self._runner(len(pending)))
+                map_units(self.root.url, pending, self._runner(pending))
 
-    def _runner(self, units: int) -> Runner:
+    def _runner(self, units: list[Unit]) -> Runner:
         from pipeline.jobs.runner import Runner
 
-        return Runner(max(1, min(self.workers, units)), self.beam_options)
+        return Runner(useful_workers(self.workers, units), self.beam_options)

@@ -14,6 +14,9 @@ from tests.shared import ROOT
 
 DATA = ROOT / "examples" / "data"
 
+TWO_WORKERS = ("--runner", "FnApiRunner", "--", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
+"""Two worker processes, also for work so small that `--workers 2` starts none."""
+
 SMALL = {
     "wiki": ["zhwiki-*", "enwiki-20141107-*", "itwiki-*"],
     "web": ["CC-MAIN-*", "web-*"],

@@ -11,9 +11,10 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.build import Builder, StageFailed
+from pipeline.build import Builder, StageFailed, useful_workers
 from pipeline.config import load
 from pipeline.errors import CorpusmillError, UsageError
+from pipeline.ledger import Unit
 from pipeline.report.funnel import funnel
 from pipeline.schema import DOCUMENTS, DROPPED, DUPLICATES
 from pipeline.shards.read import open_shards
@@ -26,6 +27,21 @@ ONE = {"wiki": ["enwiki-20141107-*"]}
 
 def rows(corpus, folder):
     return sum(pq.read_metadata(path).num_rows for path in (corpus / folder).glob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "sizes", "workers"),
+    [
+        (4, [4_000_000], 1),
+        (4, [4_000_000] * 3, 1),
+        (4, [8_000_000] * 3, 3),
+        (2, [64_000_000] * 9, 2),
+        (8, [640_000_000], 1),
+        (1, [64_000_000] * 9, 1),
+    ],
+)
+def test_worker_processes_start_where_they_pay(limit, sizes, workers):
+    assert useful_workers(limit, [Unit("ingest", str(n), "", size, {}) for n, size in enumerate(sizes)]) == workers
 
 
 def test_every_record_is_accounted_for(built_corpus):

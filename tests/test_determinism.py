@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.corpus import SMALL, command, corpusmill, data_files, write_config
+from tests.corpus import SMALL, TWO_WORKERS, command, corpusmill, data_files, write_config
 
 UNTIL = ("--until", "shards")
 
@@ -29,7 +29,7 @@ def assert_same(found, reference):
 
 @pytest.mark.slow
 def test_two_workers_give_the_same_bytes(tmp_path, reference):
-    done = corpusmill("build", write_config(tmp_path, SMALL), *UNTIL, "--workers", "2")
+    done = corpusmill("build", write_config(tmp_path, SMALL), *UNTIL, *TWO_WORKERS)
     assert done.returncode == 0, done.stderr
     assert_same(data_files(tmp_path / "corpus"), reference)
 
@@ -115,7 +115,7 @@ def descendants(pid):
 def test_a_death_leaves_no_orphan_and_a_corpus_that_goes_on(tmp_path, reference, victim):
     config = write_config(tmp_path, SMALL)
     corpus = tmp_path / "corpus"
-    process = start("build", config, *UNTIL, "--workers", "2")
+    process = start("build", config, *UNTIL, *TWO_WORKERS)
 
     def claimed():
         try:

@@ -2,7 +2,7 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.jobs.runner import Runner
-from tests.corpus import corpusmill, write_config
+from tests.corpus import TWO_WORKERS, corpusmill, write_config
 
 FORCED = ("--runner=FnApiRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
 
@@ -35,7 +35,7 @@ def test_workers_are_for_this_machine():
 @pytest.mark.slow
 def test_another_way_to_name_the_runner_builds_the_same(tmp_path):
     config = write_config(tmp_path, {"wiki": ["enwiki-20141107-*", "itwiki-*"]})
-    forced = corpusmill("dedup", config, "--runner", "FnApiRunner", "--", *FORCED[1:], "--direct_num_workers=2")
+    forced = corpusmill("dedup", config, *TWO_WORKERS)
     assert forced.returncode == 0, forced.stderr
     again = corpusmill("dedup", config)
     assert again.stdout.count("up to date") == 2

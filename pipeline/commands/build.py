@@ -48,7 +48,9 @@ def _arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("config", help="the corpus's TOML file")
     sub.add_argument("--corpus", metavar="DIR", help="folder or URL of the corpus, instead of the TOML's root")
     with_set(sub)
-    sub.add_argument("--workers", default="1", metavar="N|auto", help="worker processes (default 1: in this process)")
+    sub.add_argument(
+        "--workers", default="1", metavar="N|auto", help="worker processes at most; small work starts none (default 1)"
+    )
     sub.add_argument("--dry-run", action="store_true", help="print stages, units and bytes; change nothing")
     sub.add_argument("--runner", metavar="RUNNER", help="a Beam runner; its options follow after --")
     with_json(sub)
