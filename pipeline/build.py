@@ -45,7 +45,7 @@ class Outcome:
 
 def config_record(config: Config) -> dict[str, Any]:
     """The configuration and its digest as the ledger has them, without where corpus and dumps lie on this machine."""
-    places = {"root": True, "source": {"__all__": {"paths"}}, "clean": FILES}
+    places: Any = {"root": True, "source": {"__all__": {"paths"}}, "clean": FILES, "tokenizer": {"model"}}
     value = config.model_dump(mode="json", exclude=places)
     value["source"].sort(key=lambda source: source["name"])
     return {"config": value, "digest": digest(value)}

@@ -16,11 +16,11 @@ import traceback
 from collections.abc import Sequence
 
 from pipeline import __version__
-from pipeline.commands import build, config, doctor, runs, status, trace, unlock, verify
+from pipeline.commands import build, config, doctor, runs, status, tokenizer, trace, unlock, verify
 from pipeline.commands.common import Commands
 from pipeline.errors import CorpusmillError, UsageError
 
-_COMMANDS = (build, status, verify, trace, runs, config, doctor, unlock)  # in the order of the help
+_COMMANDS = (build, tokenizer, status, verify, trace, runs, config, doctor, unlock)  # in the order of the help
 
 
 def parser() -> argparse.ArgumentParser:

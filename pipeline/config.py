@@ -287,16 +287,26 @@ class Dedup(Section):
 class Tokenizer(Section):
     """[tokenizer]: the SentencePiece model."""
 
+    model: str = Field(
+        "", description="a SentencePiece model of your own instead of training one; a path from the TOML's folder"
+    )
     kind: Literal["unigram", "bpe"] = Field("unigram", description="SentencePiece model type")
     vocab_size: int = Field(8000, ge=16, le=2**31, description="pieces, special ones included")
     sample: Bytes = Field(200_000_000, description="UTF-8 bytes of text to train on, at most")
     temperature: float = Field(
         1.0, ge=1.0, description="languages are sampled by bytes**(1/temperature); 1: as they come"
     )
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="share of a language in the sample, relative to the others at 1; 0 leaves it out"
+    )
+    character_coverage: float = Field(
+        0.9995, gt=0.9, le=1, description="share of the sample's characters that get a piece of their own"
+    )
     byte_fallback: bool = Field(True, description="unknown characters become bytes instead of <unk>")
     split_digits: bool = Field(True, description="each digit its own piece")
     normalizer: Literal["identity", "nfkc"] = Field("identity", description="identity keeps every text exactly")
     user_symbols: list[str] = Field([], description="pieces that are never split, such as <|user|>")
+    reserved: int = Field(0, ge=0, le=65_536, description="pieces <reserved_0>, ... that no text produces, for later")
     seed: int = Field(0, ge=0, description="seed of the sample")
 
 
@@ -352,10 +362,13 @@ def load(path: str, overrides: list[str] | None = None, root: str | None = None)
     def resolve(p: str) -> str:
         return p if is_url(p) else os.path.normpath(base / os.path.expanduser(p))
 
+    tokenizer = config.tokenizer
+    if tokenizer.model:
+        tokenizer = tokenizer.model_copy(update={"model": resolve(tokenizer.model)})
     sources = [s.model_copy(update={"paths": [resolve(p) for p in s.paths]}) for s in config.source]
     clean = _with_paths(config.clean, resolve)
     where = os.path.abspath(root) if root and not is_url(root) else root or resolve(config.root)
-    return config.model_copy(update={"source": sources, "clean": clean, "root": where})
+    return config.model_copy(update={"source": sources, "clean": clean, "root": where, "tokenizer": tokenizer})
 
 
 def _with_paths(clean: Clean, resolve: Callable[[str], str]) -> Clean:

@@ -15,17 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.clean import stats
 from pipeline.config import Clean
 from pipeline.errors import CorpusmillError, InputError, UsageError
 from pipeline.ledger import Ledger
 from pipeline.shards import read
 from pipeline.stages.documents import kept
+from pipeline.stages.judge import Judge, Material
 from pipeline.stages.parts import read_batches
 from pipeline.storage import Root, open_input, sha256_of, size_of, stamp_of
 
 _KEPT, _DROPPED, _COPIES = "documents", "dropped", "duplicates"
 _IDENTITY = ("id", "source", "url", "title", "timestamp", "language", "language_score")
+_REASON = ("detail", "value", "threshold", "keeper")
 _CONTEXT = 60  # characters shown on each side of a token
 
 Query = tuple[str, Callable[[pa.RecordBatch], pa.Array]]
@@ -187,23 +188,28 @@ def _after_ingest(root: Root, found: Found, result: dict[str, Any]) -> str:
 
 def _reason(values: dict[str, Any]) -> dict[str, Any]:
     """The decision of a drop, with value, threshold and keeper where it has them."""
-    said = {name: _plain(values[name]) for name in ("value", "threshold", "keeper") if values[name] is not None}
+    said = {name: _plain(values[name]) for name in _REASON if values.get(name) is not None}
     return {"decision": f"dropped: {values['reason']}", **said}
 
 
 def _passed(root: Root, values: dict[str, Any]) -> dict[str, Any]:
-    """Every rule of [clean] with what it measures on this document."""
-    clean = Clean.model_validate(root.read_json("ledger/config.json")["config"]["clean"])
-    checks = [
-        {"rule": "language", "value": values["language"], "allowed": clean.languages or "all"},
-        {"rule": "language_score", "value": values["language_score"], "min": clean.language_score},
-    ]
-    measured = stats.compute(
-        pa.array([values["text"]]), pa.array([values["language"]]), [rule.statistic for rule in clean.rules]
-    )
-    for rule in clean.rules:
-        limits = {name: limit for name in ("min", "max") if (limit := getattr(rule, name)) is not None}
-        checks.append({"rule": rule.statistic, "value": measured[rule.statistic][0].as_py(), **limits})
+    """Every limit of [clean] with what it measures on this document as it was kept.
+
+    Without what only files beside the configuration could say (benchmarks, flagged words).
+    """
+    settings = root.read_json("ledger/config.json")["config"]["clean"]
+    for name in ("decontaminate", "flagged_words", "pii"):
+        settings.pop(name, None)
+    try:
+        judge = Judge(Clean.model_validate({**settings, "statistics": True}), Material())
+        measured = judge.assess(pa.array([values["text"]], pa.string())).statistics
+    except (UsageError, ValueError) as error:
+        return {"checks": [], "unchecked": str(error)}
+    assert measured is not None
+    checks = [{"rule": "language", "value": values["language"], "allowed": settings["languages"] or "all"}]
+    for name, limit in judge.limits.items():
+        bounds = {bound: value for bound in ("min", "max") if (value := getattr(limit, bound)) is not None}
+        checks.append({"rule": name, "value": measured[f"rule.{name}"][0].as_py(), **bounds})
     return {"checks": checks}
 
 
@@ -330,7 +336,7 @@ def lines(found: dict[str, Any], characters: int = 600) -> list[str]:
         for check in step.get("checks", []):
             limits = ", ".join(f"{k} {v}" for k, v in check.items() if k not in ("rule", "value"))
             out.append(_line("", f"passed {check['rule']}: {_figure(check['value'])} ({limits})"))
-        for name in ("value", "threshold", "keeper"):
+        for name in _REASON:
             if name in step:
                 out.append(_line("", f"{name} {_figure(step[name])}"))
         for copy in step.get("copies", []):

@@ -67,7 +67,7 @@ def load(model: bytes | str | Path) -> Model:
     try:
         loaded.processor  # noqa: B018  (a file that is no model is refused here, not at the first batch)
     except CorpusmillError as error:
-        raise CorpusmillError(error.cause, file=name, mend="corpusmill tokenizer train") from error
+        raise CorpusmillError(error.cause, file=name, mend="corpusmill tokenizer train CORPUS_TOML") from error
     return loaded
 
 

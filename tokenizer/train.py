@@ -203,6 +203,24 @@ def train(texts: Iterable[str], options: TokenizerOptions | None = None) -> Trai
     return Trained(model, _vocabulary(content.pieces), _manifest(model, options, sample))
 
 
+def describe(model: bytes) -> Trained:
+    """A model that was trained elsewhere, with its vocabulary and a manifest of what its file says."""
+    content = modelfile.read(model)
+    try:
+        processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+    except RuntimeError as error:
+        raise CorpusmillError(f"not a SentencePiece model: {error}") from error
+    roles = {role: getattr(processor, f"{role}_id")() for role in SPECIAL}
+    manifest = {
+        "brought": True,
+        "vocab_size": len(content.pieces),
+        "byte_fallback": content.byte_fallback,
+        "special_ids": {role: number for role, number in roles.items() if number >= 0},
+        "model_sha256": hashlib.sha256(model).hexdigest(),
+    }
+    return Trained(model, _vocabulary(content.pieces), manifest)
+
+
 def _refusal(message: str, options: TokenizerOptions, sample: _Sample) -> CorpusmillError:
     """What SentencePiece's error means for whoever wrote the configuration."""
     if not sample.sentences:

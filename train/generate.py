@@ -48,7 +48,7 @@ def sample(
         content = Path(tokenizer_path).read_bytes()
     except OSError as error:
         raise CorpusmillError(
-            f"no tokenizer: {error}", file=tokenizer_path, mend="corpusmill tokenizer CORPUS_TOML"
+            f"no tokenizer: {error}", file=tokenizer_path, mend="corpusmill tokenizer train CORPUS_TOML"
         ) from error
     described = saved.described
     pieces = sentencepiece.SentencePieceProcessor()

@@ -39,9 +39,15 @@ def add(commands: Commands) -> None:
     _arguments(build)
     build.add_argument("--until", choices=list(_STAGES), default="report", help="last stage to run")
     for stage, help in _STAGES.items():
-        sub = commands.add(stage, f"{help} (and run what must come before)", f"{stage} corpus.toml", _build)
-        _arguments(sub)
-        sub.set_defaults(until=stage)
+        if stage != "tokenizer":  # a stage among other commands of its own: tokenizer.py
+            add_stage(commands, stage, f"{help} (and run what must come before)", stage)
+
+
+def add_stage(commands: Commands, name: str, help: str, stage: str) -> None:
+    """Declare a command that builds until ``stage``."""
+    sub = commands.add(name, help, f"{name} corpus.toml", _build)
+    _arguments(sub)
+    sub.set_defaults(until=stage)
 
 
 def _arguments(sub: argparse.ArgumentParser) -> None:

@@ -8,19 +8,43 @@ from collections.abc import Callable
 from typing import Any
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that may know which of its subcommands is meant where none is named."""
+
+    default = ""
+    names: frozenset[str] = frozenset()
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Put the default subcommand in front where another word stands."""
+        if self.default and args and args[0] not in self.names | {"-h", "--help"}:
+            args = [self.default, *args]
+        return super().parse_known_args(args, namespace)
+
+
 class Commands:
     """The subcommands of `corpusmill`; each module of this package adds its own to it."""
 
-    def __init__(self, top: argparse.ArgumentParser):
-        self._commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    def __init__(self, top: argparse.ArgumentParser, path: str = "", dest: str = "command"):
+        self._commands = top.add_subparsers(dest=dest, required=True, metavar="COMMAND", parser_class=_Parser)
+        self._path = path
 
     def add(
         self, name: str, help: str, example: str, run: Callable[[argparse.Namespace], int]
     ) -> argparse.ArgumentParser:
         """Declare a command; ``run`` returns the exit status."""
-        sub = self._commands.add_parser(name, help=help, description=help, epilog=f"example: corpusmill {example}")
+        sub = self._parser(name, help, example)
         sub.set_defaults(run=run)
         return sub
+
+    def group(self, name: str, help: str, example: str, default: str, names: tuple[str, ...]) -> Commands:
+        """Declare a command that has the commands ``names``; ``default`` is meant where none of them is given."""
+        sub = self._parser(name, help, example)
+        sub.default, sub.names = default, frozenset(names)
+        return Commands(sub, f"{self._path}{name} ", f"{name}_command")
+
+    def _parser(self, name: str, help: str, example: str) -> _Parser:
+        epilog = f"example: corpusmill {self._path}{example}"
+        return self._commands.add_parser(name, help=help, description=help, epilog=epilog)
 
 
 def with_json(sub: argparse.ArgumentParser) -> None:
