@@ -37,16 +37,21 @@ def verify(root: Root, repair: bool = False) -> Findings:
     if ledger.stage("ingest") is None and not ledger.root.sizes("ledger"):
         raise CorpusmillError("no corpus here: there is no ledger", file=root.url, mend="corpusmill build CONFIG")
     for stage in _STAGES:
-        _verify_stage(ledger, stage.STAGE, stage.FOLDERS, findings, repair)
+        sound = _verify_stage(ledger, stage.STAGE, stage.FOLDERS, findings, repair)
+        if stage is train:
+            told = {text.split(": ")[0] for text in findings.damage}  # the files that rows name are told already
+            findings.damage += [t for t in train.damage(root, sound, repair) if t.split(": ")[0] not in told]
         if lost := ledger.lost_before(stage.STAGE):
             findings.incomplete.append(f"{lost}: not built since; corpusmill build CONFIG goes on with it")
     return findings
 
 
-def _verify_stage(ledger: Ledger, stage: str, folders: tuple[str, ...], findings: Findings, repair: bool) -> None:
+def _verify_stage(ledger: Ledger, stage: str, folders: tuple[str, ...], findings: Findings, repair: bool) -> set[str]:
+    """Check one stage; gives the units whose rows and parts are sound."""
     root = ledger.root
     named: set[str] = set()
     good: list[Row] = []
+    sound: set[str] = set()
     damaged = False
     for name in root.sizes(f"ledger/{stage}"):
         try:
@@ -58,6 +63,7 @@ def _verify_stage(ledger: Ledger, stage: str, folders: tuple[str, ...], findings
         else:
             named.update(output["path"] for output in row.outputs)
             good.append(row)
+            sound |= set() if broken else {row.unit}
         if broken:
             findings.damage += broken
             damaged = True
@@ -71,7 +77,7 @@ def _verify_stage(ledger: Ledger, stage: str, folders: tuple[str, ...], findings
     if closed is None:
         if good or stage not in (encode.STAGE, train.STAGE):
             findings.incomplete.append(f"stage {stage} is not complete; corpusmill build CONFIG goes on with it")
-        return
+        return sound
     total = Counts()
     for row in good:
         total.add(row.counts)
@@ -84,6 +90,7 @@ def _verify_stage(ledger: Ledger, stage: str, folders: tuple[str, ...], findings
     findings.faults.update(faults)
     if damaged and repair:
         ledger.reopen(stage)
+    return sound
 
 
 def _part(root: Root, output: dict[str, Any], findings: Findings) -> str:

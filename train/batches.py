@@ -2,17 +2,19 @@
 
 Any batch can be asked for directly, so a run resumes from its step number alone. Every token of the split is a target
 exactly once an epoch: the first follows a virtual end-of-document token, the last windows are padded, none are dropped.
-Batches hold numpy arrays of one fixed shape.
+Batches hold numpy arrays of one fixed shape. Several processes share a batch by its rows, so their number changes
+nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from pipeline.errors import CorpusmillError
 from pipeline.shards.read import Shards
 
 IGNORE = -100  # a target that is not one: padding
+Ready = TypeVar("Ready")
 
 
 @dataclass(frozen=True)
@@ -27,18 +30,14 @@ class Batch:
     """``inputs`` and ``targets``, (sequences, context) int64; ``targets[i, t]`` follows ``inputs[i, t]`` in the text.
 
     ``first``: carried state must be forgotten before this batch. ``starts``: the position in the split of each
-    sequence's first target, -1 for a sequence of padding.
+    sequence's first target, -1 for a sequence of padding. ``total``: targets of the batch over all processes.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
     first: bool
     starts: np.ndarray
-
-    @property
-    def n_targets(self) -> int:
-        """Targets that are not padding."""
-        return int(np.count_nonzero(self.targets != IGNORE))
+    total: int
 
 
 class Batches(Protocol):
@@ -70,7 +69,7 @@ def permutation(count: int, key: int) -> np.ndarray:
 class _Reader:
     """The targets of a split with what precedes each: position 0 follows the end of a document."""
 
-    def __init__(self, shards: Shards, size: int, context: int, seed: int | None):
+    def __init__(self, shards: Shards, size: int, context: int, seed: int | None, share: tuple[int, int]):
         if not shards.n_tokens:
             raise CorpusmillError(
                 f"split {shards.split!r} holds no tokens",
@@ -79,6 +78,8 @@ class _Reader:
             )
         self.shards = shards
         self.size = size
+        number, processes = share
+        self.rows = range(number * size // processes, (number + 1) * size // processes)
         self.context = context
         self.seed = seed
         self.eos = shards.special_ids["eos"]
@@ -87,14 +88,15 @@ class _Reader:
         """What orders this epoch; None for the natural order."""
         return None if self.seed is None else epoch_key(self.shards.fingerprint, self.seed, epoch)
 
-    def blank(self, first: bool) -> Batch:
-        """A batch of padding alone."""
-        shape = self.size, self.context
+    def blank(self, first: bool, total: int) -> Batch:
+        """This process's rows of a batch, padding alone."""
+        shape = len(self.rows), self.context
         return Batch(
             np.full(shape, self.eos, np.int64),
             np.full(shape, IGNORE, np.int64),
             first,
-            np.full(self.size, -1, np.int64),
+            np.full(len(self.rows), -1, np.int64),
+            total,
         )
 
     def fill(self, batch: Batch, row: int, column: int, start: int, stop: int) -> None:
@@ -110,11 +112,11 @@ class _Reader:
 class Windows:
     """Independent sequences of ``context`` targets in shuffled order, for models without carried state.
 
-    ``seed`` None keeps the order of the text.
+    ``seed`` None keeps the order of the text. ``share`` (number, processes): this process's part of each batch.
     """
 
-    def __init__(self, shards: Shards, size: int, context: int, seed: int | None):
-        self._reader = _Reader(shards, size, context, seed)
+    def __init__(self, shards: Shards, size: int, context: int, seed: int | None, share: tuple[int, int] = (0, 1)):
+        self._reader = _Reader(shards, size, context, seed, share)
         self.n_windows = -(-shards.n_tokens // context)
         self.steps_per_epoch = -(-self.n_windows // size)
         self._order: tuple[int | None, np.ndarray] = (None, np.arange(self.n_windows))
@@ -126,9 +128,11 @@ class Windows:
         key = reader.key(epoch)
         if key != self._order[0]:
             self._order = (key, np.arange(self.n_windows) if key is None else permutation(self.n_windows, key))
-        batch = reader.blank(first=True)
-        windows = self._order[1][number * reader.size : (number + 1) * reader.size]
-        batch.starts[: len(windows)] = windows * reader.context
+        windows = self._order[1][number * reader.size : (number + 1) * reader.size] * reader.context
+        total = int(np.minimum(reader.context, reader.shards.n_tokens - windows).sum())
+        batch = reader.blank(True, total)
+        windows = windows[reader.rows.start : reader.rows.stop]
+        batch.starts[: len(windows)] = windows
         for row, start in enumerate(batch.starts[: len(windows)].tolist()):
             reader.fill(batch, row, 0, start, min(start + reader.context, reader.shards.n_tokens))
         return batch
@@ -138,11 +142,11 @@ class Streams:
     """``size`` contiguous stretches of the split read side by side, for models that carry state from batch to batch.
 
     The split is taken as a ring; each epoch cuts it at another place, so that the seams between streams move. ``seed``
-    None cuts at the start.
+    None cuts at the start. ``share`` (number, processes): this process's part of each batch.
     """
 
-    def __init__(self, shards: Shards, size: int, context: int, seed: int | None):
-        self._reader = _Reader(shards, size, context, seed)
+    def __init__(self, shards: Shards, size: int, context: int, seed: int | None, share: tuple[int, int] = (0, 1)):
+        self._reader = _Reader(shards, size, context, seed, share)
         self._bounds = [row * shards.n_tokens // size for row in range(size + 1)]
         longest = max(stop - start for start, stop in pairwise(self._bounds))
         self.steps_per_epoch = -(-longest // context)
@@ -153,11 +157,12 @@ class Streams:
         total = reader.shards.n_tokens
         epoch, number = divmod(step, self.steps_per_epoch)
         turn = (reader.key(epoch) or 0) % total
-        batch = reader.blank(first=number == 0)
-        for row in range(reader.size):
-            begin = self._bounds[row] + number * reader.context
-            count = min(reader.context, self._bounds[row + 1] - begin)
-            if count <= 0:
+        begins = [bound + number * reader.context for bound in self._bounds[:-1]]
+        counts = [min(reader.context, max(end - begin, 0)) for begin, end in zip(begins, self._bounds[1:], strict=True)]
+        batch = reader.blank(number == 0, sum(counts))
+        for row, stream in enumerate(reader.rows):
+            begin, count = begins[stream], counts[stream]
+            if not count:
                 continue
             start = batch.starts[row] = (begin + turn) % total
             before_end = min(count, total - int(start))
@@ -167,16 +172,30 @@ class Streams:
         return batch
 
 
-def prefetch(batches: Batches, start: int, stop: int, depth: int = 2) -> Iterator[Batch]:
-    """Batches ``start`` to ``stop``, made ahead of their use by one thread; its exceptions surface here."""
-    with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
-        waiting = [pool.submit(batches.batch, step) for step in range(start, min(start + depth, stop))]
-        try:
-            for step in range(start, stop):
-                ready = waiting.pop(0)
-                if step + depth < stop:
-                    waiting.append(pool.submit(batches.batch, step + depth))
-                yield ready.result()
-        finally:
-            for future in waiting:
-                future.cancel()
+class Prefetch(Generic[Ready]):
+    """Batches ``start`` to ``stop``, made ahead of their use by one thread; its exceptions surface here.
+
+    ``prepare`` is done in the thread too. ``waited``: seconds spent waiting for it.
+    """
+
+    def __init__(self, batches: Batches, start: int, stop: int, prepare: Callable[[Batch], Ready], depth: int = 2):
+        self.waited = 0.0
+        self._make = lambda step: prepare(batches.batch(step))
+        self._start, self._stop, self._depth = start, stop, depth
+
+    def __iter__(self) -> Iterator[Ready]:
+        start, stop, depth = self._start, self._stop, self._depth
+        with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+            waiting = [pool.submit(self._make, step) for step in range(start, min(start + depth, stop))]
+            try:
+                for step in range(start, stop):
+                    ready = waiting.pop(0)
+                    if step + depth < stop:
+                        waiting.append(pool.submit(self._make, step + depth))
+                    asked = time.perf_counter()
+                    made = ready.result()
+                    self.waited += time.perf_counter() - asked
+                    yield made
+            finally:
+                for future in waiting:
+                    future.cancel()

@@ -1,21 +1,14 @@
-"""Checkpoints: a directory that is whole or not there.
+"""What a checkpoint holds: the model's weights, and all that training must remember beside them.
 
-    RUN/checkpoints/step-00000500/weights.safetensors     the model
-                                  state.safetensors       optimizer, random generators, carried state
-                                  checkpoint.json         all else, and the SHA-256 of the two
-    RUN/checkpoints/latest                                its name, and the SHA-256 of checkpoint.json
+    weights.safetensors     the model
+    state.safetensors       optimizers, random generators, carried state
+    checkpoint.json         all else: configuration, corpus, tokenizer, the structure of the state
 
-The directory is written under a temporary name, synced and renamed; then `latest` is replaced in the same way; then
-older checkpoints go. Nothing in it is pickled, and the same training state gives the same bytes.
+Nothing in it is pickled, and the same training state gives the same bytes. `train.snapshot` writes and reads the files.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,126 +16,91 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.errors import CorpusmillError
-from pipeline.storage import TEMPORARY, sync_folder
+from train import snapshot
+from train.snapshot import Snapshot
 
-FOLDER = "checkpoints"
-LATEST = "latest"
-DESCRIPTION = "checkpoint.json"
 WEIGHTS = "weights.safetensors"
 STATE = "state.safetensors"
-VERSION = 1
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """A verified checkpoint: ``step`` steps are done; ``described`` is the content of checkpoint.json."""
 
-    folder: Path
-    step: int
-    described: dict[str, Any]
+    files: Snapshot
 
-    def weights(self) -> dict[str, Tensor]:
-        """The model's parameters by name, on the CPU."""
-        return self._tensors(WEIGHTS)
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self.files.folder
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.files.step
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """The content of checkpoint.json."""
+        return self.files.described
 
     def state(self) -> dict[str, Any]:
         """The nested state that `write` was given, on the CPU."""
         return unflatten(self.described["structure"], self._tensors(STATE))
 
-    def files(self) -> dict[str, str]:
-        """SHA-256 (hex) by path relative to the run, of all files of the checkpoint and of `latest`."""
-        listed = sorted(self.folder.iterdir())
-        return {
-            str(p.relative_to(self.folder.parents[1])): _digest(p.read_bytes())
-            for p in [*listed, self.folder.parent / LATEST]
-        }
+    def weights(self) -> dict[str, Tensor]:
+        """The model's parameters by name, on the CPU."""
+        return self._tensors(WEIGHTS)
+
+    def load_into(self, model: nn.Module) -> None:
+        """Give ``model`` these weights. CorpusmillError where they are those of another model."""
+        try:
+            model.load_state_dict(self.weights())
+        except RuntimeError as error:
+            raise CorpusmillError(
+                f"the checkpoint of another model: {error}",
+                file=str(self.folder / WEIGHTS),
+                mend="give the run another name, or delete its directory to train anew",
+            ) from error
 
     def _tensors(self, name: str) -> dict[str, Tensor]:
-        path = self.folder / name
-        data = _read(path, self.described["files"][name], _run_of(self.folder))
+        data = self.files.read(name)
         try:
             return load(data)
         except SafetensorError as error:
-            raise _damaged(path, str(error), _run_of(self.folder)) from error
+            raise CorpusmillError(
+                f"damaged checkpoint: not safetensors ({error}); nothing else is ever read",
+                file=str(self.folder / name),
+                mend="restore the file, or delete the directory of the run and train again",
+            ) from error
 
 
 def write(
-    run_dir: Path, step: int, weights: dict[str, Tensor], state: dict[str, Any], described: dict[str, Any]
+    run_dir: Path,
+    step: int,
+    weights: dict[str, Tensor],
+    state: dict[str, Any],
+    described: dict[str, Any],
+    keep: int = 1,
 ) -> Checkpoint:
-    """Make the checkpoint of ``step`` the latest of the run, and delete the ones before it.
+    """Make the checkpoint of ``step`` the latest of the run; the ``keep`` newest stay.
 
     ``state``: nested dictionaries, lists and tuples with tensors, numbers and None at the leaves; ``described``: what
     else checkpoint.json says, as JSON values. Raises CorpusmillError where the disk refuses; the latest checkpoint then
     stays what it was.
     """
-    folder = run_dir / FOLDER
-    name = f"step-{step:08d}"
     structure, tensors = flatten(state)
     contents = {WEIGHTS: save(_portable(weights)), STATE: save(_portable(tensors))}
-    described = {
-        **described,
-        "version": VERSION,
-        "step": step,
-        "structure": structure,
-        "files": {file: _digest(data) for file, data in contents.items()},
-    }
-    contents[DESCRIPTION] = _json(described)
-    temporary = folder / f"{TEMPORARY}{name}"
-    try:
-        sweep(run_dir)
-        temporary.mkdir(parents=True)
-        for file, data in contents.items():
-            _write_synced(temporary / file, data)
-        sync_folder(str(temporary))
-        shutil.rmtree(folder / name, ignore_errors=True)  # renamed by a run that was killed before it became the latest
-        os.rename(temporary, folder / name)
-        sync_folder(str(folder))
-        pointer = folder / f"{TEMPORARY}{LATEST}"
-        _write_synced(pointer, _json({"checkpoint": name, "sha256": _digest(contents[DESCRIPTION])}))
-        os.replace(pointer, folder / LATEST)
-        sync_folder(str(folder))
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            sweep(run_dir)
-        raise CorpusmillError(
-            f"the checkpoint of step {step} could not be written: {error}",
-            file=str(folder),
-            mend="make room, then run the same command again: it resumes from the checkpoint before",
-        ) from error
-    for old in folder.glob("step-*"):
-        if old.name != name:
-            shutil.rmtree(old)
-    return Checkpoint(folder / name, step, described)
+    return Checkpoint(snapshot.write(run_dir, step, contents, {**described, "structure": structure}, keep))
 
 
 def latest(run_dir: Path) -> Checkpoint | None:
     """The latest checkpoint of a run, its description verified; None before the first. CorpusmillError if damaged."""
-    pointer = run_dir / FOLDER / LATEST
-    try:
-        data = pointer.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        named = json.loads(data)
-        folder, digest = run_dir / FOLDER / str(named["checkpoint"]), str(named["sha256"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(pointer, repr(error), run_dir) from error
-    described = json.loads(_read(folder / DESCRIPTION, digest, run_dir))
-    if described["version"] != VERSION:
-        raise _damaged(folder / DESCRIPTION, f"version {described['version']}, this program reads {VERSION}", run_dir)
-    return Checkpoint(folder, described["step"], described)
-
-
-def sweep(run_dir: Path) -> None:
-    """Delete what an interrupted `write` left behind."""
-    for leftover in (run_dir / FOLDER).glob(f"{TEMPORARY}*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink()
+    found = snapshot.latest(run_dir)
+    return Checkpoint(found) if found else None
 
 
 def flatten(value: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -180,41 +138,6 @@ def unflatten(structure: Any, tensors: dict[str, Tensor]) -> Any:
 
 def _portable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, sort_keys=True, indent=1) + "\n").encode()
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _read(path: Path, digest: str, run_dir: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise _damaged(path, "missing", run_dir) from error
-    if _digest(data) != digest:
-        raise _damaged(path, f"SHA-256 {digest} expected, {_digest(data)} found", run_dir)
-    return data
-
-
-def _run_of(folder: Path) -> Path:
-    return folder.parents[1]
-
-
-def _damaged(path: Path, cause: str, run_dir: Path) -> CorpusmillError:
-    return CorpusmillError(
-        f"damaged checkpoint: {cause}", file=str(path), mend=f"restore the file, or delete {run_dir} and train again"
-    )
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def generators(device: torch.device) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What a model costs on a whole split: nats a token, perplexity, bits a byte, beside a unigram model.
+"""What a model costs on a whole split: nats a token, perplexity, bits a byte, beside models that only count.
 
 Bits per byte compares models of different vocabularies: all nats of the split over ln 2 over the UTF-8 bytes of its
 texts. Every token is scored, the first of the split and the ends of documents too.
@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import torch
 
-from pipeline.errors import CorpusmillError
+from pipeline.errors import CorpusmillError, UsageError
 from pipeline.shards.read import Shards, open_shards
-from train import checkpoint
-from train.batches import Streams, Windows, prefetch
-from train.config import TrainConfig
+from train import checkpoint, device, ngram
+from train.batches import Batch, Prefetch, Streams, Windows
+from train.config import TrainConfig, TransformerConfig
 from train.model import LanguageModel, build
 
 
@@ -41,20 +44,36 @@ def unigram(training: Shards, validation: Shards) -> dict[str, float]:
     return figures(nats, validation.n_tokens, validation.n_bytes)
 
 
-def evaluate(model: LanguageModel, shards: Shards, batch: int, context: int) -> dict[str, float]:
+def baselines(training: Shards, validation: Shards) -> dict[str, dict[str, float]]:
+    """The figures of `unigram` and of a trigram model, by the names ``unigram`` and ``ngram``."""
+    nats = ngram.nats(training, validation)
+    return {
+        "unigram": unigram(training, validation),
+        "ngram": figures(nats, validation.n_tokens, validation.n_bytes),
+    }
+
+
+def evaluate(
+    model: LanguageModel, shards: Shards, batch: int, context: int, costs: np.ndarray | None = None
+) -> dict[str, float]:
     """The figures of ``model`` on a whole split, in float32, and its accuracy (share of targets that were likeliest).
 
     Windows of ``context`` tokens for a Transformer; ``batch`` streams with carried state for a recurrent model.
+    ``costs`` (n_tokens,) float64 is filled with the nats of each token of the split.
     """
-    device = next(model.parameters()).device
+    where = next(model.parameters()).device
     reading = (Streams if model.carries_state else Windows)(shards, batch, context, seed=None)
     was_training = model.training
     model.eval()
     nats, right, state = 0.0, 0, None
-    for piece in prefetch(reading, 0, reading.steps_per_epoch):
-        inputs, targets = torch.from_numpy(piece.inputs).to(device), torch.from_numpy(piece.targets).to(device)
-        cost, hits, state = model.score(inputs, targets, state if model.carries_state else None)
-        nats, right = nats + cost, right + hits
+    for piece in Prefetch(reading, 0, reading.steps_per_epoch, _same):
+        inputs, targets = torch.from_numpy(piece.inputs).to(where), torch.from_numpy(piece.targets).to(where)
+        each, hits, state = model.score(inputs, targets, state if model.carries_state else None)
+        nats, right = nats + float(each.sum()), right + int(hits.sum())
+        if costs is not None:
+            for start, row, known in zip(piece.starts, each.cpu().numpy(), piece.targets >= 0, strict=True):
+                count = int(known.sum())
+                costs[start : start + count] = row[:count]
     model.train(was_training)
     return {
         **figures(nats, shards.n_tokens, shards.n_bytes),
@@ -64,15 +83,56 @@ def evaluate(model: LanguageModel, shards: Shards, batch: int, context: int) -> 
     }
 
 
-def load_model(run_dir: str | Path) -> tuple[LanguageModel, checkpoint.Checkpoint]:
-    """The model of a run's latest checkpoint, on the CPU, ready for use."""
+def _same(batch: Batch) -> Batch:
+    return batch
+
+
+def by_group(shards: Shards, costs: np.ndarray, groups: list[str]) -> dict[str, dict[str, float]]:
+    """The figures of each group of documents; ``costs`` (n_tokens,) nats, ``groups`` one name a document."""
+    nats = np.add.reduceat(costs, shards.offsets[:-1])
+    lengths = np.diff(shards.offsets)
+    sizes = shards.table()["n_bytes"].to_numpy()
+    names, number = np.unique(groups, return_inverse=True)
+    total, tokens, n_bytes = (np.bincount(number, weights=x, minlength=len(names)) for x in (nats, lengths, sizes))
+    return {
+        str(name): {**figures(total[i], int(tokens[i]), int(n_bytes[i])), "tokens": int(tokens[i])}
+        for i, name in enumerate(names)
+    }
+
+
+def languages(shards: Shards, documents: Path) -> list[str] | None:
+    """The language of each document of a split, from the corpus's ``documents`` folder; None where that is not there.
+
+    A document that it lacks is of language "unknown".
+    """
+    if not documents.is_dir():
+        return None
+    wanted = shards.table()["doc_id"].combine_chunks()
+    found: dict[bytes, str] = {}
+    for path in sorted(documents.rglob("*.parquet")):
+        part = pq.read_table(path, columns=["id", "language"])
+        part = part.filter(pc.is_in(part["id"].cast(pa.binary()), value_set=wanted.cast(pa.binary())))
+        found.update(zip(part["id"].to_pylist(), part["language"].to_pylist(), strict=True))
+    return [found.get(one) or "unknown" for one in wanted.to_pylist()]
+
+
+def load_model(
+    run_dir: str | Path, where: str = "cpu", context: int | None = None
+) -> tuple[LanguageModel, checkpoint.Checkpoint]:
+    """The model of a run's latest checkpoint on device ``where``, ready for use.
+
+    ``context``: another context length than in training, for a Transformer.
+    """
     saved = checkpoint.latest(Path(run_dir))
     if saved is None:
         raise CorpusmillError("no checkpoint here", file=str(run_dir), mend="corpusmill train CORPUS_TOML")
     config = TrainConfig.model_validate(saved.described["config"])
-    model = build(config.model, saved.described["vocab_size"], config.context)
-    model.load_state_dict(saved.weights())
-    return model.eval(), saved
+    if context is not None and context < 1:
+        raise UsageError(f"context {context}: want at least 1")
+    eos = saved.described["special_ids"]["eos"]
+    model = build(config.model, saved.described["vocab_size"], context or config.context, eos)
+    saved.load_into(model)
+    return model.to(device.choose(where)).eval(), saved
 
 
 def check_tokenizer(found: str, vocab_size: int, described: dict[str, Any], what: str) -> None:
@@ -87,20 +147,34 @@ def check_tokenizer(found: str, vocab_size: int, described: dict[str, Any], what
     )
 
 
-def evaluate_run(run_dir: str, shards_dir: str | None = None) -> dict[str, Any]:
+def evaluate_run(
+    run_dir: str, shards_dir: str | None = None, where: str = "cpu", context: int | None = None
+) -> dict[str, Any]:
     """The figures of a trained run on the validation split of its own shards, or of others of the same tokenizer.
 
-    Gives ``validation`` (loss, perplexity, bits_per_byte, accuracy, tokens, bytes), ``unigram`` (loss, perplexity,
-    bits_per_byte; counted on the training split of the same shards), ``step`` and ``fingerprint`` of the shards.
+    Gives ``validation`` (loss, perplexity, bits_per_byte, accuracy, tokens, bytes), ``sources`` and ``languages`` (the
+    same for each, without accuracy; languages where the corpus's documents lie beside the shards), ``unigram`` and
+    ``ngram`` (loss, perplexity, bits_per_byte; counted on the training split of the same shards), ``step`` and
+    ``fingerprint`` of the shards. ``where``: auto, cpu or cuda; ``context``: tokens a window, default as in training.
     """
-    model, saved = load_model(run_dir)
+    model, saved = load_model(run_dir, where, context)
     config = TrainConfig.model_validate(saved.described["config"])
     folder = shards_dir or str(Path(run_dir, saved.described["shards"]).resolve())
     training, validation = open_shards(folder, "train"), open_shards(folder, "validation")
     check_tokenizer(validation.tokenizer_sha256, validation.vocab_size, saved.described, folder)
+    if not validation.n_tokens:
+        raise CorpusmillError(
+            "the validation split is empty", file=folder, mend="give validation a larger share, then: corpusmill shards"
+        )
+    window = (context or config.context) if isinstance(config.model, TransformerConfig) else config.context
+    costs = np.empty(validation.n_tokens)
+    found = evaluate(model, validation, config.batch, window, costs)
+    spoken = languages(validation, Path(folder).parent / "documents")
     return {
         "step": saved.step,
         "fingerprint": validation.fingerprint,
-        "validation": evaluate(model, validation, config.batch, config.context),
-        "unigram": unigram(training, validation),
+        "validation": found,
+        "sources": by_group(validation, costs, validation.table()["source"].to_pylist()),
+        "languages": by_group(validation, costs, spoken) if spoken else {},
+        **baselines(training, validation),
     }

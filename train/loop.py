@@ -1,7 +1,8 @@
 """Train a language model on shards: resumable at any moment, and the same bits whether or not it was interrupted.
 
-The state of a run is its checkpoint: weights, optimizer, random generators, carried state, and the step number, from
-which alone the position in the data follows. Bit-for-bit equality holds on one machine's CPU with one thread count.
+The state of a run is its checkpoint: weights, optimizers, random generators, carried state, and the step number, from
+which alone the position in the data follows. Bit-for-bit equality holds on one machine's CPU with one thread count and
+one process; with another number of processes the order of the data is the same, sums are rounded elsewhere.
 """
 
 from __future__ import annotations
@@ -19,20 +20,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from pipeline.errors import CorpusmillError, UsageError
+from pipeline import progress as terminal
+from pipeline.errors import CorpusmillError
 from pipeline.shards.read import Shards, open_shards
 from pipeline.storage import Root
-from train import checkpoint, optim
-from train.batches import Batch, Streams, Windows, prefetch
+from train import checkpoint, curves, device, optim
+from train.batches import Batch, Prefetch, Streams, Windows, epoch_key
 from train.checkpoint import generators, set_generators
 from train.config import TrainConfig
-from train.evaluate import evaluate, unigram
+from train.evaluate import baselines, evaluate
 from train.metrics import Metrics
-from train.model import State, build, move
+from train.model import State, build, over_state
+from train.processes import Group, together
 
 RESULT = "result.json"
 IDENTITY = "run.json"
+_SETTLING = 20  # steps before a gradient norm can be called a spike
 Progress = Callable[[dict[str, Any]], None]
 
 
@@ -41,14 +46,14 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
 
     A finished run gives its recorded result at once; an unfinished one resumes from its latest checkpoint. A
     ``run_dir`` of another configuration or other shards is refused. ``progress`` is called at each row of metrics.csv
-    with that row and ``steps`` and ``tokens_per_second``, and again with the validation columns after an evaluation.
+    with that row and ``steps``, and again with the validation columns after an evaluation.
 
     The result, also written to ``run_dir``/result.json: ``finished`` (false when SIGTERM stopped it; then only
     ``step`` and ``checkpoint`` follow), ``model``, ``parameters``, ``steps``, ``tokens`` (targets trained on),
-    ``validation`` (loss, perplexity, bits_per_byte, accuracy, tokens, bytes), ``unigram`` (loss, perplexity,
-    bits_per_byte), ``tokens_per_second``, ``device``, ``precision``, the identity (``config_digest``, ``fingerprint``,
-    ``tokenizer_sha256``, ``vocab_size``), ``checkpoint`` (its directory, relative to the run) and ``files`` (SHA-256 of
-    the checkpoint's files, by path relative to the run).
+    ``validation`` (loss, perplexity, bits_per_byte, accuracy, tokens, bytes), ``unigram`` and ``ngram`` (loss,
+    perplexity, bits_per_byte), ``tokens_per_second``, ``device``, ``precision``, the identity (``config_digest``,
+    ``fingerprint``, ``tokenizer_sha256``, ``vocab_size``), ``checkpoint`` (its directory, relative to the run) and
+    ``files`` (SHA-256 of the checkpoint's files, by path relative to the run).
     """
     training, validation = open_shards(shards_dir, "train"), open_shards(shards_dir, "validation")
     if not validation.n_tokens:
@@ -62,20 +67,27 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
         root.sweep("")
         identity = _identify(config, training, root)
         result, saved = root.read_json(RESULT), checkpoint.latest(Path(run_dir))
-        if result is not None and saved is not None and saved.files() == result["files"]:
+        if result is not None and saved is not None and saved.files.files() == result["files"]:
             return result
-        trainer = Trainer(config, training)
         if saved is not None:
             _check(identity, saved.described, str(saved.folder))
-            trainer.restore(saved)
         described = {**identity, "special_ids": training.special_ids, "shards": os.path.relpath(shards_dir, run_dir)}
-        with contextlib.closing(Metrics(Path(run_dir), trainer.step)) as metrics, _on_sigterm() as stop:
-            saved = _fit(trainer, saved, described, validation, metrics, progress or (lambda row: None), stop)
-            where = saved.folder.relative_to(run_dir).as_posix()
-            if trainer.step < config.steps:
-                return {"finished": False, "step": trainer.step, "checkpoint": where}
-            validated = evaluate(trainer.model, validation, config.batch, config.context)
-            metrics.write({"step": trainer.step, "tokens": trainer.tokens, **_validation_columns(validated)})
+        where = device.choose(config.device)
+        count = device.how_many(config, where)
+        with together(count, where.type, _follow, config, shards_dir, run_dir) as group:
+            trainer = Trainer(config, training, group)
+            if saved is not None:
+                trainer.restore(saved)
+            with contextlib.closing(Metrics(Path(run_dir), trainer.step)) as metrics, _on_sigterm() as stop:
+                recorder = _Recorder(trainer, described, validation, metrics, progress or (lambda row: None))
+                saved = _fit(trainer, saved, stop, recorder)
+                assert saved is not None  # there was a step to take, or a checkpoint says there was none
+                folder = saved.folder.relative_to(run_dir).as_posix()
+                if trainer.step < config.steps:
+                    return {"finished": False, "step": trainer.step, "checkpoint": folder}
+                validated = evaluate(trainer.model, validation, config.batch, config.context)
+                metrics.write({"step": trainer.step, "tokens": trainer.tokens, **_validation_columns(validated)})
+        root.write(curves.FILE, curves.draw(metrics.path, os.path.basename(run_dir)).encode())
         result = {
             "finished": True,
             "model": config.model.kind,
@@ -83,67 +95,144 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
             "steps": trainer.step,
             "tokens": trainer.tokens,
             "validation": validated,
-            "unigram": unigram(training, validation),
+            **baselines(training, validation),
             "tokens_per_second": trainer.tokens / metrics.seconds if metrics.seconds else None,
             "device": trainer.device.type,
             "precision": trainer.precision,
             **{name: identity[name] for name in ("config_digest", "fingerprint", "tokenizer_sha256", "vocab_size")},
-            "checkpoint": where,
-            "files": saved.files(),
+            "checkpoint": folder,
+            "files": saved.files.files(),
         }
         root.write(RESULT, (json.dumps(result, indent=1) + "\n").encode())
         return result
 
 
+def _follow(group: Group, config: TrainConfig, shards_dir: str, run_dir: str) -> None:
+    """What the other processes of a run do: the same steps, and nothing is written."""
+    trainer = Trainer(config, open_shards(shards_dir, "train"), group)
+    if (saved := checkpoint.latest(Path(run_dir))) is not None:
+        trainer.restore(saved)
+    _fit(trainer, saved, threading.Event(), None)
+
+
 class Trainer:
     """The numbers of a run: what a checkpoint holds, and how one step changes it."""
 
-    def __init__(self, config: TrainConfig, training: Shards):
-        self.config, self.training = config, training
-        self.device = _device(config)
-        self.precision = _precision(config, self.device)
+    def __init__(self, config: TrainConfig, training: Shards, group: Group | None = None):
+        self.config, self.training, self.group = config, training, group or Group()
+        self.device = device.choose(config.device)
+        if self.device.type == "cuda":
+            self.device = torch.device("cuda", self.group.number)
+        self.precision = device.precision_of(config.precision, self.device)
+        self._rows = config.micro_batch or config.batch // self.group.count
         torch.manual_seed(config.seed)
-        self.model = build(config.model, training.vocab_size, config.context).to(self.device)
+        eos = training.special_ids["eos"]
+        with torch.random.fork_rng(), torch.device("meta"):
+            n_parameters = build(config.model, training.vocab_size, config.context, eos).n_parameters
+        device.check_model_fits(config, n_parameters, self.device)
+        self.model = build(config.model, training.vocab_size, config.context, eos).to(self.device)
+        device.check_batch_fits(self.model, config, self.precision, self._rows)
+        if self.group.number:  # else all would draw the same dropout
+            self._reseed(0)
+        self.compiled = device.compiled(self.model, config, self.precision, terminal.say)
         self.optimizer = optim.build(self.model, config.optimizer)
-        reading = Streams if self.model.carries_state else Windows
-        self.batches = reading(training, config.batch, config.context, config.seed)
+        self.flops = device.flops_per_token(config.model, n_parameters, config.context)
+        self._called: Any = self.group.wrap(self.model, self.device)
+        self._scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
+        self.batches = self._reading((self.group.number, self.group.count))
         self.step = 0
         self.tokens = 0
-        self._rows = config.micro_batch or config.batch
-        self._carried: list[State] = [None] * (config.batch // self._rows)
+        self.skipped = 0
+        self.stopping = False
+        self._usual = 0.0  # running mean of gradient norms
+        self._carried: list[State] = [None] * (config.batch // self.group.count // self._rows)
 
-    def take_step(self, batch: Batch) -> dict[str, float]:
+    def _reading(self, share: tuple[int, int]) -> Windows | Streams:
+        kind = Streams if self.model.carries_state else Windows
+        return kind(self.training, self.config.batch, self.config.context, self.config.seed, share)
+
+    def _reseed(self, step: int) -> None:
+        torch.manual_seed(epoch_key(self.training.fingerprint, self.config.seed + step, -self.group.number))
+
+    def prepare(self, batch: Batch) -> tuple[Batch, Tensor, Tensor]:
+        """A batch with its inputs and targets on the device; done ahead of the step, in the thread of the loader."""
+        inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
+        if self.device.type == "cuda":
+            inputs = inputs.pin_memory().to(self.device, non_blocking=True)
+            targets = targets.pin_memory().to(self.device, non_blocking=True)
+        return batch, inputs, targets
+
+    def take_step(self, prepared: tuple[Batch, Tensor, Tensor], stop: bool = False) -> dict[str, float]:
         """Forward, backward and update on one batch; gives ``loss`` (nats a target), ``lr`` and ``gradient_norm``.
 
         Gradients of micro-batches are weighted by their targets, so that the split into micro-batches changes nothing
         but memory. Raises CorpusmillError, with the weights untouched, where the loss is no longer a number.
+        ``stop`` in any process sets ``stopping`` in all.
         """
+        batch, inputs, targets = prepared
         self.model.train()
         lr = optim.learning_rate(self.step, self.config.steps, self.config.optimizer.lr, self.config.schedule)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        total = batch.n_targets
-        nats = torch.zeros((), device=self.device)
-        inputs = torch.from_numpy(batch.inputs).split(self._rows)
-        targets = torch.from_numpy(batch.targets).split(self._rows)
-        for number, (tokens, wanted) in enumerate(zip(inputs, targets, strict=True)):
-            state = self._carried[number] if self.model.carries_state and not batch.first else None
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                cost, self._carried[number] = self.model(tokens.to(self.device), state, wanted.to(self.device))
-            (cost / total).backward()
-            nats += cost.detach()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip).item()
-        loss = nats.item() / total
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise self._diverged(batch, loss, norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.optimizer.set_lr(lr)
+        nats = self._backward(batch, inputs.split(self._rows), targets.split(self._rows))
+        if self._scaler is not None:
+            for part in self.optimizer.parts:
+                self._scaler.unscale_(part)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip)
+        if self.group.count > 1:
+            shared = self.group.sum(torch.stack((nats, nats.new_tensor(float(stop)))))
+            nats, stop = shared[0], bool(shared[1])
+        total_nats, total_norm = torch.stack((nats, norm)).tolist()  # the one wait for the device in a step
+        loss = total_nats / batch.total
+        self.stopping = stop
+        self._update(loss, total_norm)
         self.step += 1
-        self.tokens += total
-        return {"loss": loss, "lr": lr, "gradient_norm": norm}
+        self.tokens += batch.total
+        return {"loss": loss, "lr": lr, "gradient_norm": total_norm}
 
-    def _diverged(self, batch: Batch, loss: float, norm: float) -> CorpusmillError:
-        starts = [int(start) for start in batch.starts if start >= 0]
+    def _backward(self, batch: Batch, inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
+        """Add the gradients of all micro-batches; gives their summed nats."""
+        nats = torch.zeros((), device=self.device)
+        divisor = batch.total / self.group.count  # gradients are averaged over the processes
+        try:
+            for number, (tokens, wanted) in enumerate(zip(inputs, targets, strict=True)):
+                state = self._carried[number] if self.model.carries_state and not batch.first else None
+                is_last = number == len(inputs) - 1
+                waits = self._called.no_sync() if self.group.count > 1 and not is_last else contextlib.nullcontext()
+                with waits:
+                    with device.autocast(self.device, self.precision):
+                        cost, self._carried[number] = self._called(tokens, state, wanted)
+                    mean = cost / divisor
+                    (mean if self._scaler is None else self._scaler.scale(mean)).backward()
+                nats += cost.detach()
+        except torch.OutOfMemoryError as error:
+            each = device.kept_for_backward(self.model, self.config.context, self.precision)
+            raise device.refusal(self.config, self._rows, each, device.memory_free(self.device)) from error
+        return nats
+
+    def _update(self, loss: float, norm: float) -> None:
+        """Step the optimizers, unless the loss or the gradient says not to."""
+        config = self.config.optimizer
+        overflowed = self._scaler is not None and math.isfinite(loss) and not math.isfinite(norm)
+        if self._scaler is not None and overflowed and self._scaler.get_scale() < 1:
+            overflowed = False  # half precision is not the cause
+        if not overflowed and not (math.isfinite(loss) and math.isfinite(norm)):
+            raise self._diverged(loss, norm)
+        spike = bool(config.skip_spikes) and self.step >= _SETTLING and norm > config.skip_spikes * self._usual
+        if overflowed or spike:
+            self.skipped += 1
+        else:
+            self._usual = norm if not self._usual else 0.95 * self._usual + 0.05 * norm
+        if self._scaler is not None:
+            for part in self.optimizer.parts:
+                if not spike:
+                    self._scaler.step(part)  # does nothing after an overflow
+            self._scaler.update()
+        elif not spike:
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def _diverged(self, loss: float, norm: float) -> CorpusmillError:
+        starts = [int(start) for start in self._reading((0, 1)).batch(self.step).starts if start >= 0]
         ids = ", ".join(dict.fromkeys(self.training.document_at(start).id.hex() for start in starts[:8]))
         return CorpusmillError(
             f"training diverged at step {self.step + 1}: loss {loss}, gradient norm {norm}; "
@@ -153,67 +242,122 @@ class Trainer:
         )
 
     def state(self) -> dict[str, Any]:
-        """What training must remember beside the weights."""
+        """What training must remember beside the weights, over all processes."""
+        carried: State = None
+        if self.model.carries_state and self._carried[0] is not None:
+            mine = self.model.join(self._carried) if len(self._carried) > 1 else self._carried[0]
+            parts = [over_state(part, lambda x: x.to(self.device)) for part in self.group.gather(mine)]
+            carried = self.model.join(parts) if len(parts) > 1 else parts[0]
         return {
             "tokens": self.tokens,
-            "optimizer": self.optimizer.state_dict()["state"],
-            "generators": generators(self.device),
-            "carried": self._carried,
+            "skipped": self.skipped,
+            "usual_norm": self._usual,
+            "optimizers": self.optimizer.state(),
+            "scaler": self._scaler.state_dict() if self._scaler else None,
+            "generators": self.group.gather(generators(self.device)),
+            "carried": carried,
         }
 
     def restore(self, saved: checkpoint.Checkpoint) -> None:
-        """Go back to a checkpoint, down to the last bit."""
+        """Go back to a checkpoint, down to the last bit where as many processes wrote it."""
         state = saved.state()
         self.step, self.tokens = saved.step, state["tokens"]
-        self.model.load_state_dict(saved.weights())
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
-        self._carried = [move(part, self.device) for part in state["carried"]]
-        set_generators(state["generators"], self.device)
+        self.skipped, self._usual = state["skipped"], state["usual_norm"]
+        saved.load_into(self.model)
+        self.optimizer.restore(state["optimizers"])
+        if self._scaler is not None and state["scaler"]:
+            self._scaler.load_state_dict(state["scaler"])
+        if state["carried"] is not None:
+            whole = over_state(state["carried"], lambda x: x.to(self.device))
+            first = self.group.number * self.config.batch // self.group.count
+            self._carried = [
+                self.model.rows(whole, first + n * self._rows, first + (n + 1) * self._rows)
+                for n in range(len(self._carried))
+            ]
+        if len(state["generators"]) == self.group.count:
+            set_generators(state["generators"][self.group.number], self.device)
+        else:
+            self._reseed(self.step)
+
+
+class _Recorder:
+    """What the first process writes while training: rows, checkpoints, evaluations."""
+
+    def __init__(
+        self, trainer: Trainer, described: dict[str, Any], validation: Shards, metrics: Metrics, progress: Progress
+    ):
+        self.trainer, self.described, self.validation = trainer, described, validation
+        self.metrics, self.progress = metrics, progress
+
+    def row(self, values: dict[str, float], seconds: float, tokens: int, waited: float) -> None:
+        """Add a row of ``seconds`` in which ``tokens`` were trained on and ``waited`` seconds were spent on data."""
+        trainer, metrics = self.trainer, self.metrics
+        metrics.seconds += seconds
+        rate = tokens / seconds
+        top = device.peak(trainer.device, trainer.precision)
+        row = {
+            "step": trainer.step,
+            "tokens": trainer.tokens,
+            **values,
+            "seconds": metrics.seconds,
+            "tokens_per_second": rate,
+            "loader_share": waited / seconds,
+            "memory_mb": device.memory_used(trainer.device),
+            "skipped": trainer.skipped,
+        }
+        if top is not None:
+            row["mfu"] = rate * trainer.flops / (top * trainer.group.count)
+        metrics.write(row)
+        self._told = {**row, "steps": trainer.config.steps}
+        self.progress(self._told)
+
+    def save(self, state: dict[str, Any]) -> checkpoint.Checkpoint:
+        """Write a checkpoint of the trainer."""
+        trainer = self.trainer
+        weights = trainer.model.state_dict()
+        keep = trainer.config.keep
+        return checkpoint.write(self.metrics.run_dir, trainer.step, weights, state, self.described, keep)
+
+    def evaluate(self) -> None:
+        """Add a row of the figures on the validation split."""
+        trainer, config = self.trainer, self.trainer.config
+        found = _validation_columns(evaluate(trainer.model, self.validation, config.batch, config.context))
+        self.metrics.write({"step": trainer.step, "tokens": trainer.tokens, **found})
+        self.progress({**self._told, **found})
 
 
 def _fit(
-    trainer: Trainer,
-    saved: checkpoint.Checkpoint | None,
-    described: dict[str, Any],
-    validation: Shards,
-    metrics: Metrics,
-    progress: Progress,
-    stop: threading.Event,
-) -> checkpoint.Checkpoint:
+    trainer: Trainer, saved: checkpoint.Checkpoint | None, stop: threading.Event, recorder: _Recorder | None
+) -> checkpoint.Checkpoint | None:
     """Take the steps that are left, or those until ``stop``, with rows and checkpoints; gives the last checkpoint.
 
     A row goes before each checkpoint, so that the time spent is known up to it; evaluation comes after, so that
-    nothing is lost by it.
+    nothing is lost by it. Without a recorder (a process that follows) nothing is written.
     """
     config = trainer.config
-    nats, counted, mark = 0.0, trainer.tokens, time.perf_counter()
-    for batch in prefetch(trainer.batches, trainer.step, config.steps):
+    nats, counted, mark, waited = 0.0, trainer.tokens, time.perf_counter(), 0.0
+    batches = Prefetch(trainer.batches, trainer.step, config.steps, trainer.prepare)
+    for batch in batches:
         before = trainer.tokens
-        row = trainer.take_step(batch)
+        row = trainer.take_step(batch, stop.is_set())
         nats += row["loss"] * (trainer.tokens - before)
-        last = trainer.step == config.steps or stop.is_set()
+        last = trainer.step == config.steps or trainer.stopping
         evaluates = bool(config.eval_every) and trainer.step % config.eval_every == 0 and not last
         saves = last or evaluates or trainer.step % config.save_every == 0
-        if not saves and trainer.step % config.log_every:
-            continue
-        took, tokens = time.perf_counter() - mark, trainer.tokens - counted
-        metrics.seconds += took
-        row = {"step": trainer.step, "tokens": trainer.tokens, **row, "loss": nats / tokens, "seconds": metrics.seconds}
-        metrics.write(row)
-        told = {**row, "steps": config.steps, "tokens_per_second": tokens / took}
-        progress(told)
+        if recorder is not None and (saves or trainer.step % config.log_every == 0):
+            tokens = trainer.tokens - counted
+            values = {**row, "loss": nats / tokens}
+            recorder.row(values, time.perf_counter() - mark, tokens, batches.waited - waited)
         if saves:
-            weights = trainer.model.state_dict()
-            saved = checkpoint.write(metrics.run_dir, trainer.step, weights, trainer.state(), described)
-        if evaluates:
-            found = _validation_columns(evaluate(trainer.model, validation, config.batch, config.context))
-            metrics.write({"step": trainer.step, "tokens": trainer.tokens, **found})
-            progress({**told, **found})
+            state = trainer.state()
+            if recorder is not None:
+                saved = recorder.save(state)
+        if evaluates and recorder is not None:
+            recorder.evaluate()
+        if saves or trainer.step % config.log_every == 0:
+            nats, counted, mark, waited = 0.0, trainer.tokens, time.perf_counter(), batches.waited
         if last:
             break
-        nats, counted, mark = 0.0, trainer.tokens, time.perf_counter()
-    assert saved is not None  # there was a step to take, or a checkpoint says there was none
     return saved
 
 
@@ -224,7 +368,7 @@ def _validation_columns(found: dict[str, float]) -> dict[str, float]:
 def _identify(config: TrainConfig, training: Shards, root: Root) -> dict[str, Any]:
     """What makes this run this run; written at its first start and compared at every later one."""
     identity = {
-        "config": config.model_dump(mode="json"),
+        "config": config.identity,
         "config_digest": config.digest,
         "fingerprint": training.fingerprint,
         "tokenizer_sha256": training.tokenizer_sha256,
@@ -246,24 +390,6 @@ def _check(identity: dict[str, Any], known: dict[str, Any], where: str) -> None:
                 file=where,
                 mend="give the run another name, or delete its directory to train anew",
             )
-
-
-def _device(config: TrainConfig) -> torch.device:
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError('device = "cuda", but torch finds no CUDA device', mend='device = "auto" or "cpu"')
-    return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def _precision(config: TrainConfig, device: torch.device) -> str:
-    """bf16 by default only where the hardware multiplies it: elsewhere it is emulated, and slower than fp32."""
-    if config.precision != "auto":
-        return config.precision
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        fast = any(getattr(torch.cpu, name, lambda: False)() for name in names)
-    return "bf16" if fast else "fp32"
 
 
 @contextlib.contextmanager

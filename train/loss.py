@@ -29,16 +29,21 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Ten
 
 
 @torch.no_grad()
-def score(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[float, int]:
-    """Summed cross-entropy in nats, and how many targets are the likeliest piece; shapes as above."""
-    hidden, targets = hidden.reshape(-1, hidden.shape[-1]), targets.reshape(-1)
+def score(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy in nats (float64), and whether the target is the likeliest piece, both in the shape of ``targets``.
+
+    Zero and false where the target is ``IGNORE``. Inputs as above; everything in float32.
+    """
+    nats, right = torch.zeros(targets.shape, dtype=torch.float64), torch.zeros(targets.shape, dtype=torch.bool)
+    nats, right = nats.to(targets.device), right.to(targets.device)
     known = targets != IGNORE
-    loss, right = 0.0, 0
+    costs, hits = [], []
     for rows, wanted in _chunks(hidden[known], targets[known], len(weight)):
         log_p = torch.log_softmax(rows.float() @ weight.T, -1)
-        loss -= log_p.gather(-1, wanted[:, None]).sum(dtype=torch.float64).item()
-        right += int((log_p.argmax(-1) == wanted).sum())
-    return loss, right
+        costs.append(-log_p.gather(-1, wanted[:, None])[:, 0].double())
+        hits.append(log_p.argmax(-1) == wanted)
+    nats[known], right[known] = torch.cat(costs), torch.cat(hits)
+    return nats, right
 
 
 def _chunks(hidden: Tensor, targets: Tensor, vocabulary: int) -> Any:

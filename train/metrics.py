@@ -9,7 +9,21 @@ from typing import Any
 
 from pipeline.storage import TEMPORARY
 
-COLUMNS = ("step", "tokens", "loss", "lr", "gradient_norm", "seconds", "validation_loss", "validation_bits_per_byte")
+COLUMNS = (
+    "step",
+    "tokens",
+    "loss",  # nats a target, mean since the row before
+    "lr",
+    "gradient_norm",
+    "seconds",
+    "validation_loss",
+    "validation_bits_per_byte",
+    "skipped",  # updates left out so far
+    "tokens_per_second",
+    "mfu",  # share of the device's peak; empty where the peak is not known
+    "loader_share",  # of the time since the row before, spent waiting for data
+    "memory_mb",
+)
 
 
 class Metrics:
@@ -22,8 +36,8 @@ class Metrics:
         from torch.utils.tensorboard import SummaryWriter
 
         self.run_dir = run_dir
-        path = run_dir / "metrics.csv"
-        rows = [row for row in _read(path) if int(row["step"]) <= step]
+        self.path = path = run_dir / "metrics.csv"
+        rows = [row for row in read(path) if int(row["step"]) <= step]
         self.seconds = max((float(row["seconds"]) for row in rows if row["seconds"]), default=0.0)
         temporary = run_dir / f"{TEMPORARY}metrics.csv"
         with open(temporary, "w", newline="") as file:
@@ -49,7 +63,7 @@ class Metrics:
         self._board.close()
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def read(path: Path) -> list[dict[str, str]]:
     """The whole rows of a curve; a last row cut short by a kill is left out."""
     if not path.exists():
         return []

@@ -24,26 +24,35 @@ class LanguageModel(nn.Module):
     """
 
     carries_state = False  # whether training carries the state from batch to batch
+    through: Any  # of a Transformer: what training goes through, eager or compiled
 
     def __init__(self, vocab_size: int, d_model: int):
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, d_model)
 
-    def trunk(self, embedded: Tensor, state: State, keep_state: bool) -> tuple[Tensor, State]:
-        """(B, T, d) embeddings to (B, T, d) features, and the new state where it is wanted."""
+    def trunk(self, tokens: Tensor, state: State, keep_state: bool) -> tuple[Tensor, State]:
+        """(B, T) tokens to (B, T, d) features, and the new state where it is wanted."""
         raise NotImplementedError
 
     def forward(self, tokens: Tensor, state: State = None, targets: Tensor | None = None) -> tuple[Tensor, State]:
         """Loss against ``targets``, or logits without; see the class."""
-        hidden, state = self.trunk(self.embedding(tokens), state, targets is None or self.carries_state)
+        hidden, state = self.trunk(tokens, state, targets is None or self.carries_state)
         if targets is None:
             return F.linear(hidden, self.embedding.weight).float(), state
         return linear_cross_entropy(hidden, self.embedding.weight, targets), state
 
+    def join(self, states: list[State]) -> State:
+        """The carried states of several groups of sequences as that of all, in order."""
+        raise NotImplementedError
+
+    def rows(self, state: State, start: int, stop: int) -> State:
+        """The part of a carried state that belongs to sequences ``start`` to ``stop``."""
+        raise NotImplementedError
+
     @torch.no_grad()
-    def score(self, tokens: Tensor, targets: Tensor, state: State = None) -> tuple[float, int, State]:
-        """Summed nats, number of targets that are the likeliest piece, new state."""
-        hidden, state = self.trunk(self.embedding(tokens), state, self.carries_state)
+    def score(self, tokens: Tensor, targets: Tensor, state: State = None) -> tuple[Tensor, Tensor, State]:
+        """Nats (B, T) float64, whether the target was the likeliest piece (B, T), and the new state."""
+        hidden, state = self.trunk(tokens, state, self.carries_state)
         return (*score(hidden, self.embedding.weight, targets), state)
 
     @property
@@ -52,18 +61,21 @@ class LanguageModel(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
 
-def build(config: TransformerConfig | RecurrentConfig, vocab_size: int, context: int) -> LanguageModel:
-    """A model with fresh weights drawn from torch's global generator. ``context``: tokens a sequence in training."""
+def build(config: TransformerConfig | RecurrentConfig, vocab_size: int, context: int, eos: int = 0) -> LanguageModel:
+    """A model with fresh weights drawn from torch's global generator.
+
+    ``context``: tokens a sequence in training; ``eos``: the token that ends documents, for ``document_mask``.
+    """
     from train.recurrent import Recurrent
     from train.transformer import Transformer
 
     if isinstance(config, TransformerConfig):
-        return Transformer(config, vocab_size, context)
+        return Transformer(config, vocab_size, context, eos)
     return Recurrent(config, vocab_size)
 
 
-def move(state: State, device: torch.device) -> State:
-    """The same state on ``device``."""
+def over_state(state: State, change: Any) -> State:
+    """The same state with ``change`` applied to each of its tensors."""
     if isinstance(state, Tensor):
-        return state.to(device)
-    return type(state)(move(part, device) for part in state) if isinstance(state, (list, tuple)) else state
+        return change(state)
+    return type(state)(over_state(part, change) for part in state) if isinstance(state, (list, tuple)) else state

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from pipeline import progress
@@ -11,10 +13,11 @@ from pipeline.config import Config
 from pipeline.errors import CorpusmillError
 from pipeline.ledger import Counts, Row, Unit, digest
 from pipeline.storage import Root
+from train import snapshot
 from train.config import TrainConfig
 
 STAGE = "train"
-VERSION = 1
+VERSION = 2
 FOLDERS: tuple[str, ...] = ()  # runs are never swept: they hold hours of work
 
 
@@ -23,7 +26,7 @@ def plan(config: Config, shards_digest: str) -> list[Unit]:
     units = []
     for name, run in sorted(config.run.items()):
         spec = {"run": run.model_dump(mode="json")}
-        units.append(Unit(STAGE, name, digest([STAGE, VERSION, spec, shards_digest]), 1, spec))
+        units.append(Unit(STAGE, name, digest([STAGE, VERSION, run.identity, shards_digest]), 1, spec))
     return units
 
 
@@ -71,7 +74,34 @@ def _aside(run_dir: str, config_digest: str, fingerprint: str) -> str:
     return f"{run_dir}.{config_digest[:12]}-{fingerprint[:12]}"
 
 
+def damage(root: Root, vouched: set[str], repair: bool) -> list[str]:
+    """What is wrong with the checkpoints of runs that no sound row vouches for (``vouched``: names of the others).
+
+    With ``repair`` such a run goes back to its newest whole checkpoint, or to its beginning.
+    """
+    found = []
+    for pointer in sorted(Path(root.path("runs")).glob(f"*/{snapshot.FOLDER}")) if root.local else ():
+        run_dir = pointer.parent
+        if run_dir.name not in vouched and (trouble := snapshot.check(run_dir)):
+            found.append(trouble)
+            if repair:
+                step = snapshot.repair(run_dir)
+                (run_dir / "result.json").unlink(missing_ok=True)
+                progress.say(f"train: {run_dir.name} goes back to step {step}")
+    return found
+
+
 def _say(name: str, row: dict[str, Any]) -> None:
-    left = progress.clock((row["steps"] - row["step"]) * row["seconds"] / max(row["step"], 1))
-    rate = f"{row['tokens_per_second']:,.0f} tokens/s"
-    progress.say(f"train {name}: step {row['step']} of {row['steps']}, loss {row['loss']:.3f}, {rate}, {left} left")
+    """One line a row; on a terminal one line that is drawn over, with a bar."""
+    done = row["step"] / row["steps"]
+    left = progress.clock((1 / done - 1) * row["seconds"])
+    rate = f"{row['tokens_per_second']:,.0f} tokens/s" + (f", MFU {100 * row['mfu']:.0f} %" if "mfu" in row else "")
+    line = f"train {name}: step {row['step']} of {row['steps']}, loss {row['loss']:.3f}, {rate}, {left} left"
+    if "validation_loss" in row:
+        line += f", validation {row['validation_loss']:.3f}"
+    if sys.stderr.isatty():
+        bar = "#" * round(20 * done)
+        end = "\n" if row["step"] == row["steps"] or "validation_loss" in row else ""
+        print(f"\r\033[K[{bar:<20}] {line}", end=end, file=sys.stderr, flush=True)
+    else:
+        progress.say(line)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.errors import CorpusmillError
 from pipeline.shards.read import open_shards
 from tests.train.conftest import write_tokens
-from train.batches import IGNORE, Streams, Windows, permutation, prefetch
+from train.batches import IGNORE, Prefetch, Streams, Windows, permutation
 
 
 def counting(folder, sizes: list[int]):
@@ -40,7 +40,7 @@ def test_every_token_is_a_target_once_an_epoch(tmp_path_factory, kind, sizes, si
         batch = batches.batch(step)
         assert batch.inputs.shape == batch.targets.shape == (size, context)
         real = batch.targets != IGNORE
-        assert batch.n_targets == real.sum()
+        assert batch.total == real.sum()
         assert (batch.inputs[real] == batch.targets[real] - 1).all()
         seen.update(batch.targets[real].tolist())
         for row in range(size):
@@ -66,6 +66,19 @@ def test_order_depends_on_corpus_seed_and_step_alone(tmp_path, kind):
     assert not np.array_equal(targets[0], kind(shards, 4, 10, 4).batch(0).targets)  # seeds differ
     other = counting(tmp_path / "b", [400, 400])  # the same tokens, cut into other shards: another corpus
     assert not np.array_equal(targets[0], kind(other, 4, 10, 3).batch(0).targets)
+
+
+@pytest.mark.parametrize("kind", [Windows, Streams])
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_share_the_same_batches(tmp_path, kind, processes):
+    shards = counting(tmp_path, [173])
+    whole = kind(shards, 8, 6, 3)
+    parts = [kind(shards, 8, 6, 3, share=(number, processes)) for number in range(processes)]
+    for step in range(whole.steps_per_epoch + 2):
+        batch, shared = whole.batch(step), [part.batch(step) for part in parts]
+        for name in ("inputs", "targets", "starts"):
+            assert np.array_equal(np.concatenate([getattr(part, name) for part in shared]), getattr(batch, name))
+        assert {part.total for part in shared} == {batch.total}
 
 
 def test_order_is_the_same_on_every_machine():
@@ -94,7 +107,7 @@ def test_first_token_of_the_split_follows_an_end_of_document(tmp_path):
 
 def test_prefetched_batches_are_the_batches(tmp_path):
     batches = Windows(counting(tmp_path, [200]), 4, 10, 1)
-    ahead = list(prefetch(batches, 3, 9))
+    ahead = list(Prefetch(batches, 3, 9, lambda batch: batch))
     assert [b.targets.tolist() for b in ahead] == [batches.batch(step).targets.tolist() for step in range(3, 9)]
 
 
@@ -106,7 +119,7 @@ def test_fault_in_the_prefetch_thread_surfaces():
             raise CorpusmillError("no such batch")
 
     with pytest.raises(CorpusmillError, match="no such batch"):
-        next(prefetch(Broken(), 0, 5))
+        next(iter(Prefetch(Broken(), 0, 5, lambda batch: batch)))
 
 
 def test_split_without_tokens_is_refused(tmp_path):

@@ -1,0 +1,381 @@
+"""The options of models, optimizers, schedules, precision and processes: each does what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+
+import pytest
+import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
+
+from pipeline.errors import CorpusmillError, UsageError
+from pipeline.shards.read import open_shards
+from tests.shared import ROOT
+from tests.train.test_loop import checkpoint_digests, config_of, read_curve
+from train import checkpoint, device, ngram, snapshot
+from train.config import RecurrentConfig, RopeScaling, ScheduleConfig, TrainConfig, TransformerConfig
+from train.evaluate import figures
+from train.loop import Trainer, train
+from train.model import build
+from train.optim import learning_rate
+from train.transformer import boundaries, frequencies
+
+
+def test_documents_do_not_see_each_other():
+    config = TransformerConfig(layers=2, d_model=32, heads=4, kv_heads=2, document_mask=True)
+    torch.manual_seed(1)
+    model = build(config, 50, context=24, eos=7).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    documents = [torch.tensor([7, *torch.randint(8, 50, (n,)).tolist()]) for n in (5, 1, 9)]
+    with torch.no_grad():
+        together, state = model(torch.cat(documents)[None])
+        # rotary positions are relative, so a document alone, from position 0, is the same document
+        alone = torch.cat([model(one[None])[0] for one in documents], 1)
+    torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-3)
+    assert state[2].shape == (1, 18)
+
+
+def test_boundaries_cut_rows_and_documents():
+    documents = torch.tensor([[0, 0, 1, 1], [1, 2, 2, 3]])
+    assert boundaries(documents).tolist() == [0, 2, 4, 5, 7, 8]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="the kernel for sequences of various lengths needs a GPU")
+def test_varlen_equals_the_dense_mask():
+    torch.manual_seed(0)
+    config = TransformerConfig(layers=1, d_model=128, heads=2, kv_heads=1, document_mask=True)
+    model = build(config, 50, context=64, eos=0).cuda().bfloat16()
+    tokens = torch.randint(0, 20, (3, 64)).cuda()
+    with torch.no_grad():
+        packed, _ = model.trunk(tokens, None, False)
+        dense, _ = model.trunk(tokens, (0, [(torch.zeros(3, 1, 0, 64).cuda().bfloat16(),) * 2], None), False)
+    torch.testing.assert_close(packed, dense, rtol=3e-2, atol=3e-2)
+
+
+def test_stretched_positions():
+    plain = frequencies(TransformerConfig(d_model=64, heads=2))
+    linear = frequencies(TransformerConfig(d_model=64, heads=2, rope_scaling=RopeScaling(kind="linear", factor=4)))
+    ntk = frequencies(TransformerConfig(d_model=64, heads=2, rope_scaling=RopeScaling(kind="ntk", factor=4)))
+    torch.testing.assert_close(linear, plain / 4)
+    assert ntk[0] == plain[0]
+    assert ntk[-1].item() == pytest.approx(plain[-1].item() / 4, rel=1e-5)
+
+
+def variant(**options) -> torch.nn.Module:
+    torch.manual_seed(1)
+    return build(RecurrentConfig(**{"kind": "lstm", "layers": 2, "d_model": 16, **options}), 30, context=8)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+def test_layer_by_layer_is_the_whole_core(kind):
+    """With a variational mask that drops next to nothing, the layers run one by one give what the core gives."""
+    plain, layered = variant(kind=kind), variant(kind=kind, variational=True, dropout=1e-12, weight_dropout=1e-12)
+    tokens = torch.randint(0, 30, (3, 8))
+    _, state = plain(tokens)
+    for carried in (None, state):
+        expected, after = plain(tokens, carried)
+        found, layered_after = layered(tokens, carried)
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(layered_after, after)
+
+
+def test_variational_dropout_is_one_mask_for_all_tokens():
+    model = variant(variational=True, dropout=0.5)
+    dropped = model._drop(torch.ones(4, 9, 16))
+    assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+
+
+def test_weight_and_embedding_dropout_change_training_alone():
+    tokens = torch.randint(0, 30, (3, 8))
+    for options in ({"weight_dropout": 0.5}, {"embedding_dropout": 0.5}):
+        model, plain = variant(**options), variant()
+        first, second = model(tokens)[0], model(tokens)[0]
+        assert not torch.allclose(first, second)
+        torch.testing.assert_close(model.eval()(tokens)[0], plain.eval()(tokens)[0])
+
+
+def test_whole_words_are_dropped():
+    model = variant(embedding_dropout=0.5)
+    seen = []
+    model._run = lambda x, state: (seen.append(x), (x, None))[1]
+    model.trunk(torch.arange(30).repeat(2)[None], None, False)
+    kept = seen[0][0].abs().sum(-1) > 0
+    assert torch.equal(kept[:30], kept[30:])
+    assert 3 < kept[:30].sum() < 27
+
+
+def test_attention_sees_the_states_of_its_window():
+    model = variant(attention="dot", attention_window=3).eval()
+    memory, states = torch.randn(2, 2, 16), torch.randn(2, 6, 16)
+    mixed, after = model.attention(states, memory)
+    torch.testing.assert_close(after, states[:, -3:])
+    past = torch.cat((memory, states), 1)
+    for t in range(6):
+        window = torch.cat((torch.zeros(2, 1, 16), past[:, max(t + 2 - 3, 0) : t + 2]), 1)
+        scores = (model.attention.query(states[:, t : t + 1]) @ model.attention.key(window).mT) / 4
+        found = (scores.softmax(-1) @ window)[:, 0]
+        expected = torch.tanh(F.linear(torch.cat((found, states[:, t]), -1), model.attention.mix.weight))
+        torch.testing.assert_close(mixed[:, t], expected)
+
+
+def test_schedules():
+    for kind, middle, end in (("linear", 1.1, 0.2), ("constant", 2.0, 2.0)):
+        schedule = ScheduleConfig(kind=kind, warmup=10, final=0.1)
+        rates = [learning_rate(step, 101, 2.0, schedule) for step in range(101)]
+        assert rates[:10] == pytest.approx([0.2 * n for n in range(1, 11)])
+        assert (rates[55], rates[-1]) == (pytest.approx(middle), pytest.approx(end))
+
+
+OPTIMIZERS = {
+    "adam": {"lr": 0.01, "weight_decay": 0.0},
+    "sgd": {"lr": 1.0, "momentum": 0.9, "weight_decay": 0.0},
+    "rmsprop": {"lr": 0.003, "weight_decay": 0.0},
+    "muon": {"lr": 0.01},
+}
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_every_optimizer_learns_and_resumes(tmp_path, shards_dir, kind):
+    config = config_of("transformer", steps=60, save_every=30, keep=2, optimizer={"kind": kind, **OPTIMIZERS[kind]})
+    whole = train(config, shards_dir, str(tmp_path / "run"))
+    assert whole["validation"]["loss"] < whole["unigram"]["loss"]
+    go_back_one(tmp_path / "run")
+    assert train(config, shards_dir, str(tmp_path / "run"))["files"] == whole["files"]
+
+
+def go_back_one(run) -> None:
+    """Damage the newest checkpoint and repair the run."""
+    newest, *older = json.loads((run / "checkpoints/latest").read_text())
+    assert older
+    (run / "checkpoints" / newest["checkpoint"] / "weights.safetensors").write_bytes(b"x")
+    assert "damaged checkpoint" in snapshot.check(run)
+    assert snapshot.repair(run) == int(older[0]["checkpoint"].removeprefix("step-"))
+    assert snapshot.check(run) == ""
+
+
+def test_muon_is_refused_for_what_has_no_blocks(shards_dir):
+    with pytest.raises(UsageError, match="matrices of a Transformer"):
+        Trainer(config_of("lstm", optimizer={"kind": "muon"}), open_shards(shards_dir))
+
+
+VARIANTS = {
+    "awd": {"kind": "lstm", "variational": True, "dropout": 0.1, "weight_dropout": 0.2, "embedding_dropout": 0.05},
+    "attention": {"kind": "gru", "attention": "dot", "attention_window": 20},
+    "bahdanau": {"kind": "rnn", "layers": 1, "attention": "additive", "attention_window": 8},
+    "qk": {"kind": "transformer", "heads": 4, "kv_heads": 2, "qk_norm": True, "document_mask": True},
+    "gelu": {"kind": "transformer", "heads": 2, "activation": "gelu", "dropout": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_model_learns_and_resumes_to_the_bit(tmp_path, shards_dir, name):
+    model = {"layers": 2, "d_model": 32, **VARIANTS[name]}
+    config = TrainConfig.model_validate(
+        {
+            **config_of("lstm", steps=60, save_every=30, keep=2, optimizer={"lr": 0.01}, micro_batch=4).identity,
+            "model": model,
+            "keep": 2,
+        }
+    )
+    whole = train(config, shards_dir, str(tmp_path / "run"))
+    assert whole["validation"]["loss"] < whole["unigram"]["loss"]
+    go_back_one(tmp_path / "run")
+    assert train(config, shards_dir, str(tmp_path / "run"))["files"] == whole["files"]
+
+
+def test_half_precision_scales_its_gradients(tmp_path, shards_dir):
+    result = train(config_of("transformer", precision="fp16", steps=30, save_every=10), shards_dir, str(tmp_path))
+    assert result["precision"] == "fp16"
+    assert result["validation"]["loss"] < 4.1  # ln 61
+    assert checkpoint.latest(tmp_path).state()["scaler"]["scale"] > 1
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="compiling takes half a minute on a CPU")
+def test_compiled_training_is_the_same_training(tmp_path, shards_dir, capfd):
+    losses = []
+    for wanted in (False, True):
+        model = {"kind": "transformer", "layers": 1, "d_model": 32, "heads": 2}
+        trainer = Trainer(
+            config_of("transformer", model=model, compile=wanted, precision="fp32"), open_shards(shards_dir)
+        )
+        if wanted and not trainer.compiled:
+            pytest.skip(capfd.readouterr().err)
+        losses.append([trainer.take_step(trainer.prepare(trainer.batches.batch(n)))["loss"] for n in range(3)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_without_a_compiler_training_goes_on_and_says_why(shards_dir, tmp_path):
+    code = (
+        "import sys; from train.loop import *; c = TrainConfig.model_validate_json(sys.argv[1])\n"
+        "t = Trainer(c, open_shards(sys.argv[2]))\n"
+        "assert not t.compiled; print(t.take_step(t.prepare(t.batches.batch(0)))['loss'])"
+    )
+    config = config_of("transformer", compile=True).model_dump_json()
+    env = {**os.environ, "CXX": "/nowhere/c++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, config, shards_dir], cwd=ROOT, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "torch.compile is off: " in done.stderr
+
+
+def test_recurrent_cores_are_not_compiled(shards_dir, capfd):
+    assert not Trainer(config_of("lstm", compile=True), open_shards(shards_dir)).compiled
+    assert "kernels of its own" in capfd.readouterr().err
+
+
+def test_spikes_are_left_out(shards_dir):
+    config = config_of("transformer", steps=100, optimizer={"skip_spikes": 3.0, "lr": 1e-3})
+    trainer = Trainer(config, open_shards(shards_dir))
+    for step in range(25):
+        trainer.take_step(trainer.prepare(trainer.batches.batch(step)))
+    assert trainer.skipped == 0
+    with torch.no_grad():
+        trainer.model.norm.weight.mul_(60)
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    trainer.take_step(trainer.prepare(trainer.batches.batch(25)))
+    assert trainer.skipped == 1
+    for name, tensor in trainer.model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lstm", "transformer"])
+def test_two_processes_train_what_one_trains(tmp_path, shards_dir, kind):
+    model = dict(config_of(kind).model.model_dump(), dropout=0.0)
+    one = config_of(kind, model=model, precision="fp32", steps=12, save_every=6, keep=2)
+    two = one.model_copy(update={"processes": 2})
+    assert one.digest == two.digest
+    alone = train(one, shards_dir, str(tmp_path / "one"))
+    shared = train(two, shards_dir, str(tmp_path / "two"))
+    curves = [[float(row["loss"]) for row in read_curve(tmp_path / run) if row["loss"]] for run in ("one", "two")]
+    assert curves[0] == pytest.approx(curves[1], rel=1e-4)
+    assert shared["validation"]["loss"] == pytest.approx(alone["validation"]["loss"], rel=1e-4)
+    assert shared["tokens"] == alone["tokens"]
+    if kind == "transformer":
+        return
+    # one process goes on where two stopped, with the same data and the same carried state
+    go_back_one(tmp_path / "two")
+    resumed = train(one, shards_dir, str(tmp_path / "two"))
+    assert resumed["validation"]["loss"] == pytest.approx(alone["validation"]["loss"], rel=1e-4)
+    # and two go on where two stopped, to the bit
+    again = train(two, shards_dir, str(tmp_path / "again"))
+    assert again["files"] == shared["files"]
+
+
+def test_processes_must_share_the_batch():
+    with pytest.raises(ValidationError, match="do not share"):
+        config_of("lstm", batch=9, processes=2)
+
+
+def test_batch_that_cannot_fit_is_refused_with_one_that_does(shards_dir):
+    config = config_of("transformer", batch=2**31, context=16)
+    with pytest.raises(CorpusmillError, match="not enough memory: 2147483648 sequences") as caught:
+        Trainer(config, open_shards(shards_dir))
+    fits = int(caught.value.mend.split()[2])
+    assert 1 <= fits < 2**31
+    assert 2**31 % fits == 0
+
+
+def test_model_that_cannot_fit_is_refused(shards_dir):
+    model = {"kind": "transformer", "layers": 500, "d_model": 32768, "heads": 64}
+    with pytest.raises(CorpusmillError, match=r"not enough memory: [\d,]+ parameters"):
+        Trainer(config_of("transformer", model=model), open_shards(shards_dir))
+
+
+@pytest.mark.parametrize("call", ["os.rename", "os.replace", "os.fsync"])
+def test_killed_in_the_middle_of_a_save(tmp_path, shards_dir, call):
+    config = config_of("lstm", steps=12, save_every=3)
+    code = (
+        "import os, signal, sys; from train import snapshot\n"
+        "from train.config import TrainConfig; from train.loop import train\n"
+        f"real, seen = {call}, []\n"
+        "def deadly(*a, **k):\n"
+        "    if any('checkpoints' in str(x) or isinstance(x, int) for x in a): seen.append(1)\n"
+        "    if len(seen) == TIMES: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return real(*a, **k)\n"
+        f"{call} = deadly\n"
+        "train(TrainConfig.model_validate_json(sys.argv[1]), sys.argv[2], sys.argv[3])"
+    )
+    save = [sys.executable, "-c", code.replace("TIMES", "14" if call == "os.fsync" else "2")]
+    done = subprocess.run([*save, config.model_dump_json(), shards_dir, str(tmp_path / "killed")], cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    train(config, shards_dir, str(tmp_path / "killed"))
+    train(config, shards_dir, str(tmp_path / "whole"))
+    assert checkpoint_digests(tmp_path / "killed") == checkpoint_digests(tmp_path / "whole")
+
+
+BOMB = os.path.join(tempfile.gettempdir(), f"corpusmill-bomb-{os.getpid()}")
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, (BOMB,)
+
+
+def test_pickle_bomb_is_refused_even_with_its_digests_right(tmp_path, shards_dir):
+    config = config_of("lstm", steps=2)
+    train(config, shards_dir, str(tmp_path))
+    saved = snapshot.latest(tmp_path)
+    contents = {"weights.safetensors": pickle.dumps(Bomb()), "state.safetensors": saved.read("state.safetensors")}
+    snapshot.write(tmp_path, 2, contents, saved.described)
+    os.unlink(tmp_path / "result.json")
+    with pytest.raises(CorpusmillError, match="not safetensors"):
+        train(config, shards_dir, str(tmp_path))
+    assert not os.path.exists(BOMB)
+
+
+def test_weights_of_another_model_are_refused(tmp_path, shards_dir):
+    config = config_of("lstm", steps=2)
+    train(config, shards_dir, str(tmp_path))
+    saved = checkpoint.latest(tmp_path)
+    weights = {name: tensor[..., :-1].clone() for name, tensor in saved.weights().items()}
+    checkpoint.write(tmp_path, 2, weights, saved.state(), saved.described)
+    os.unlink(tmp_path / "result.json")
+    with pytest.raises(CorpusmillError, match="checkpoint of another model"):
+        train(config, shards_dir, str(tmp_path))
+
+
+def test_presets_and_the_dial_are_starting_points():
+    for preset in ("laptop", "laptop-lstm", "gpu", "124m"):
+        config = TrainConfig.model_validate({"preset": preset, "steps": 7, "model": {"layers": 3}})
+        assert (config.steps, config.model.layers) == (7, 3)
+        assert TrainConfig.model_validate(config.identity) == config.model_copy(update={"preset": None})
+    assert TrainConfig.model_validate({"preset": "124m"}).model.d_model == 768
+    other = TrainConfig.model_validate({"preset": "laptop", "model": {"kind": "gru"}})
+    assert other.model == RecurrentConfig(kind="gru")
+    deep = TrainConfig.model_validate({"depth": 6, "model": {"qk_norm": True}})
+    assert (deep.model.layers, deep.model.d_model, deep.model.heads, deep.model.qk_norm) == (6, 384, 6, True)
+    with pytest.raises(ValidationError, match="depth sizes a transformer"):
+        TrainConfig.model_validate({"depth": 6, "model": {"kind": "lstm"}})
+
+
+def test_trigrams_are_probabilities_and_beat_pieces(tmp_path, shards_dir):
+    training, validation = open_shards(shards_dir), open_shards(shards_dir, "validation")
+    keys = ngram._keys(training.read(0, training.n_tokens).astype("int64"), 0, 61)
+    trigrams = ngram.Trigrams(training)
+    for context in (keys[5] // 61, 60 * 61 + 60):  # one that was seen, one that was not
+        p = trigrams.probability(context * 61 + torch.arange(61).numpy())
+        assert p.sum() == pytest.approx(1, rel=1e-9)
+        assert (p > 0).all()
+    found = figures(ngram.nats(training, validation), validation.n_tokens, validation.n_bytes)
+    result = train(config_of("lstm", steps=2), shards_dir, str(tmp_path))
+    assert result["ngram"] == found
+    assert found["loss"] < 0.7 * result["unigram"]["loss"]
+
+
+def test_unknown_devices_have_no_peak():
+    assert device.peak(torch.device("cpu"), "bf16") is None
+    assert device.flops_per_token(TransformerConfig(layers=12, d_model=768, heads=12), 124_000_000, 1024) == (
+        6 * 124_000_000 + 12 * 12 * 768 * 1024
+    )

@@ -1,0 +1,196 @@
+"""Where and how a model runs: device, precision, compilation, peak speed, memory."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import CorpusmillError, UsageError
+from train.config import RecurrentConfig, TrainConfig, TransformerConfig
+from train.model import LanguageModel
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+# Dense half-precision operations a second with float32 sums, as the makers state them; the longer name first.
+_PEAKS = {
+    "B200": 2250e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "A10G": 70e12,
+    "RTX 4090": 165e12,
+    "RTX 3090": 71e12,
+}
+
+
+def choose(wanted: str) -> torch.device:
+    """The device for ``auto``, ``cpu`` or ``cuda``; UsageError where it is absent."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError('device = "cuda", but torch finds no CUDA device', mend='device = "auto" or "cpu"')
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def how_many(config: TrainConfig, device: torch.device) -> int:
+    """Processes for a run: as configured, or one a GPU as far as the batch can be shared, or one."""
+    if config.processes:
+        if device.type == "cuda" and config.processes > torch.cuda.device_count():
+            raise UsageError(f"{config.processes} processes for {torch.cuda.device_count()} GPUs", mend="processes")
+        return config.processes
+    most = torch.cuda.device_count() if device.type == "cuda" else 1
+    return max(n for n in range(1, most + 1) if not config.batch % (n * (config.micro_batch or 1)))
+
+
+def precision_of(wanted: str, device: torch.device) -> str:
+    """bf16 by default only where the hardware multiplies it: elsewhere it is emulated, and slower than fp32."""
+    if wanted != "auto":
+        return wanted
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        fast = any(getattr(torch.cpu, name, lambda: False)() for name in names)
+    return "bf16" if fast else "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> Any:
+    """The context in which products are taken in ``precision``."""
+    return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
+
+
+def compiled(model: LanguageModel, config: TrainConfig, precision: str, say: Callable[[str], None]) -> bool:
+    """Compile what training goes through, where that is wanted and works; tried once forward and backward.
+
+    Recurrent cores are kernels of their own and stay as they are. What cannot be compiled runs uncompiled, and ``say``
+    is told why. Gives whether it is compiled.
+    """
+    device = next(model.parameters()).device
+    wanted = device.type == "cuda" if config.compile is None else config.compile
+    if not wanted:
+        return False
+    if isinstance(config.model, RecurrentConfig):
+        if config.compile:
+            say(f"torch.compile is off: a {config.model.kind} runs in kernels of its own")
+        return False
+    eager = model.through
+    trial = torch.zeros(config.micro_batch or config.batch, config.context, dtype=torch.int64, device=device)
+    model.through = torch.compile(eager)
+    try:
+        with torch.random.fork_rng(), autocast(device, precision):
+            model.train()
+            hidden, _ = model.trunk(trial, None, False)
+            hidden.float().sum().backward()
+    except (RuntimeError, OSError, ImportError) as error:  # dynamo's and inductor's are RuntimeErrors
+        say(f"torch.compile is off: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
+        model.through = eager
+        return False
+    finally:
+        model.zero_grad()
+    return True
+
+
+def flops_per_token(config: TransformerConfig | RecurrentConfig, n_parameters: int, context: int) -> float:
+    """Floating-point operations to train on one token: 6 a parameter, and attention (Chowdhery et al., 2022, B)."""
+    if isinstance(config, TransformerConfig):
+        return 6 * n_parameters + 12 * config.layers * config.d_model * context
+    window = config.attention_window if config.attention else 0
+    return 6 * n_parameters + 12 * config.d_model * window
+
+
+def peak(device: torch.device, precision: str) -> float | None:
+    """Operations a second that the device could do at most; None where no table says so."""
+    if device.type != "cuda" or precision == "fp32":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((rate for known, rate in _PEAKS.items() if known in name), None)
+
+
+def memory_used(device: torch.device) -> float:
+    """Most memory held so far, in MB: the GPU's by torch, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+
+
+def memory_free(device: torch.device) -> int:
+    """Bytes that a run may still take: of the GPU, or of the machine and its control group."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.exists() and used.exists() and (most := limit.read_text().strip()) != "max":
+        free = min(free, int(most) - int(used.read_text()))
+    return free
+
+
+_SLOTS = {"adamw": 2, "adam": 2, "muon": 2, "sgd": 1, "rmsprop": 2}  # numbers that each optimizer keeps a weight
+
+
+def check_model_fits(config: TrainConfig, n_parameters: int, device: torch.device) -> None:
+    """Refuse a model whose weights, gradients and optimizer alone exceed the memory that is free."""
+    needed, free = _fixed(config, n_parameters), memory_free(device)
+    if needed > free:
+        raise CorpusmillError(
+            f"not enough memory: {n_parameters:,} parameters with gradients and {config.optimizer.kind} take "
+            f"{needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+            mend="a smaller model.d_model or model.layers",
+        )
+
+
+def check_batch_fits(model: LanguageModel, config: TrainConfig, precision: str, rows: int) -> None:
+    """Refuse ``rows`` sequences at once where what backward needs of them exceeds the memory that is free.
+
+    Measured on one sequence by what autograd keeps: a lower bound, so nothing that fits is refused.
+    """
+    device = next(model.parameters()).device
+    free = memory_free(device) - _fixed(config, model.n_parameters) + 4 * model.n_parameters
+    each = kept_for_backward(model, config.context, precision)
+    if rows * each > free:
+        raise refusal(config, rows, each, free)
+
+
+def refusal(config: TrainConfig, rows: int, each: int, free: int) -> CorpusmillError:
+    """What is said when ``rows`` sequences of ``each`` bytes do not fit into ``free``."""
+    most = max(free, 0) // max(each, 1)
+    fits = max((n for n in range(1, min(most, config.batch) + 1) if config.batch % n == 0), default=0)
+    return CorpusmillError(
+        f"not enough memory: {rows} sequences of {config.context} tokens at once take {rows * each / 1e9:.1f} GB, "
+        f"{max(free, 0) / 1e9:.1f} GB are free",
+        mend=f"micro_batch = {fits} fits, with the same result" if fits else "a shorter context or a smaller model",
+    )
+
+
+def kept_for_backward(model: LanguageModel, context: int, precision: str) -> int:
+    """Bytes that autograd keeps for one sequence, the weights apart."""
+    device = next(model.parameters()).device
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, Tensor] = {}  # held, so that no address is used twice
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = tensor
+        return tensor
+
+    tokens = torch.zeros(1, context, dtype=torch.int64, device=device)
+    with (
+        torch.random.fork_rng(),
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        autocast(device, precision),
+    ):
+        model.trunk(tokens, None, model.carries_state)
+    cast = {tuple(sorted(parameter.shape)) for parameter in model.parameters()}  # weights in the autocast type
+    return sum(t.untyped_storage().nbytes() for t in kept.values() if tuple(sorted(t.shape)) not in cast)
+
+
+def _fixed(config: TrainConfig, n_parameters: int) -> int:
+    return 4 * n_parameters * (2 + _SLOTS[config.optimizer.kind])
