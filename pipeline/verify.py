@@ -39,19 +39,20 @@ def verify(root: Root, repair: bool = False) -> Findings:
     for stage in _STAGES:
         sound = _verify_stage(ledger, stage.STAGE, stage.FOLDERS, findings, repair)
         if stage is train:
-            told = {text.split(": ")[0] for text in findings.damage}  # the files that rows name are told already
-            findings.damage += [t for t in train.damage(root, sound, repair) if t.split(": ")[0] not in told]
+            findings.damage += train.damage(root, sound, repair)
         if lost := ledger.lost_before(stage.STAGE):
             findings.incomplete.append(f"{lost}: not built since; corpusmill build CONFIG goes on with it")
     return findings
 
 
-def _verify_stage(ledger: Ledger, stage: str, folders: tuple[str, ...], findings: Findings, repair: bool) -> set[str]:
-    """Check one stage; gives the units whose rows and parts are sound."""
+def _verify_stage(
+    ledger: Ledger, stage: str, folders: tuple[str, ...], findings: Findings, repair: bool
+) -> dict[str, bool]:
+    """Check one stage; gives the units that have a row, and whether their parts are sound."""
     root = ledger.root
     named: set[str] = set()
     good: list[Row] = []
-    sound: set[str] = set()
+    sound: dict[str, bool] = {}
     damaged = False
     for name in root.sizes(f"ledger/{stage}"):
         try:
@@ -63,7 +64,7 @@ def _verify_stage(ledger: Ledger, stage: str, folders: tuple[str, ...], findings
         else:
             named.update(output["path"] for output in row.outputs)
             good.append(row)
-            sound |= set() if broken else {row.unit}
+            sound[row.unit] = not broken
         if broken:
             findings.damage += broken
             damaged = True

@@ -272,6 +272,24 @@ def test_repair_and_build_give_the_same_corpus_again(tmp_path):
     assert verify(Root(str(corpus))).damage == []
 
 
+def test_a_damaged_run_is_repaired_and_trained_to_the_same_bits(tmp_path, built):
+    corpus = copy(built.parent / "corpus", tmp_path / "corpus")
+    result = json.loads((corpus / "runs/lstm/result.json").read_text())
+    weights = corpus / "runs/lstm" / result["checkpoint"] / "weights.safetensors"
+    damages = (weights.unlink, lambda: weights.write_bytes(b"x"), (weights.parents[1] / "latest").unlink)
+    for number, damage in enumerate(damages):
+        damage()
+        if number == 1:  # as if the run had not been finished: no row names its files
+            (corpus / "ledger/train/lstm.json").unlink()
+        found = corpusmill("verify", corpus, "--repair")
+        assert found.returncode == 1
+        assert len([line for line in found.stdout.splitlines() if line.startswith("DAMAGED") and "runs/" in line]) == 1
+        done = corpusmill("build", built, "--corpus", corpus)
+        assert done.returncode == 0, done.stderr
+        assert json.loads((corpus / "runs/lstm/result.json").read_text())["files"] == result["files"]
+        assert verify(Root(str(corpus))).sound
+
+
 def test_a_lost_shard_is_written_again(tmp_path):
     config = write_config(tmp_path, ONE)
     Builder(load(str(config))).build("shards")

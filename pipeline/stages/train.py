@@ -74,20 +74,22 @@ def _aside(run_dir: str, config_digest: str, fingerprint: str) -> str:
     return f"{run_dir}.{config_digest[:12]}-{fingerprint[:12]}"
 
 
-def damage(root: Root, vouched: set[str], repair: bool) -> list[str]:
-    """What is wrong with the checkpoints of runs that no sound row vouches for (``vouched``: names of the others).
+def damage(root: Root, rows: dict[str, bool], repair: bool) -> list[str]:
+    """What is wrong with the checkpoints of runs that have no row (``rows``: whether those that have one are sound).
 
-    With ``repair`` such a run goes back to its newest whole checkpoint, or to its beginning.
+    With ``repair`` every damaged run goes back to its newest whole checkpoint, or to its beginning.
     """
     found = []
-    for pointer in sorted(Path(root.path("runs")).glob(f"*/{snapshot.FOLDER}")) if root.local else ():
-        run_dir = pointer.parent
-        if run_dir.name not in vouched and (trouble := snapshot.check(run_dir)):
+    for folder in sorted(Path(root.path("runs")).glob(f"*/{snapshot.FOLDER}")) if root.local else ():
+        run_dir = folder.parent
+        if rows.get(run_dir.name):
+            continue
+        if (trouble := snapshot.check(run_dir)) and run_dir.name not in rows:
             found.append(trouble)
-            if repair:
-                step = snapshot.repair(run_dir)
-                (run_dir / "result.json").unlink(missing_ok=True)
-                progress.say(f"train: {run_dir.name} goes back to step {step}")
+        if repair and (trouble or run_dir.name in rows):
+            step = snapshot.repair(run_dir)
+            (run_dir / "result.json").unlink(missing_ok=True)
+            progress.say(f"train: {run_dir.name} goes back to step {step}")
     return found
 
 

@@ -204,9 +204,8 @@ def test_compiled_training_is_the_same_training(tmp_path, shards_dir, capfd):
     losses = []
     for wanted in (False, True):
         model = {"kind": "transformer", "layers": 1, "d_model": 32, "heads": 2}
-        trainer = Trainer(
-            config_of("transformer", model=model, compile=wanted, precision="fp32"), open_shards(shards_dir)
-        )
+        config = config_of("transformer", model=model, compile=wanted, precision="fp32", device="auto")
+        trainer = Trainer(config, open_shards(shards_dir))
         if wanted and not trainer.compiled:
             pytest.skip(capfd.readouterr().err)
         losses.append([trainer.take_step(trainer.prepare(trainer.batches.batch(n)))["loss"] for n in range(3)])
