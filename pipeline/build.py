@@ -44,8 +44,14 @@ class Outcome:
 
 
 def config_record(config: Config) -> dict[str, Any]:
-    """The configuration and its digest as the ledger has them, without where corpus and dumps lie on this machine."""
-    places: Any = {"root": True, "source": {"__all__": {"paths"}}, "clean": FILES, "tokenizer": {"model"}}
+    """The configuration and its digest as the ledger has them, without where dumps come from and files lie."""
+    places: Any = {
+        "root": True,
+        "fetch": True,
+        "source": {"__all__": {"paths"}},
+        "clean": FILES,
+        "tokenizer": {"model"},
+    }
     value = config.model_dump(mode="json", exclude=places)
     value["source"].sort(key=lambda source: source["name"])
     return {"config": value, "digest": digest(value)}

@@ -1,8 +1,8 @@
 """The `corpusmill` command: parse arguments, run one command of `pipeline/commands`, turn errors into an exit status.
 
 Exit status: 0 done; 1 failed or incomplete: the same command goes on; 2 wrong usage or configuration; 3 all done, but
-an input file is damaged: what is whole of it is in the corpus, the rest is named. Results go to stdout, all else to
-stderr.
+an input file is damaged: what is whole of it is in the corpus, the rest is named; 4 not published yet: ask again later.
+Results go to stdout, all else to stderr.
 Nothing heavy is imported before a command needs it.
 """
 
@@ -16,11 +16,11 @@ import traceback
 from collections.abc import Sequence
 
 from pipeline import __version__
-from pipeline.commands import build, config, doctor, runs, status, tokenizer, trace, unlock, verify
+from pipeline.commands import build, config, doctor, fetch, runs, status, tokenizer, trace, unlock, verify
 from pipeline.commands.common import Commands
-from pipeline.errors import CorpusmillError, UsageError
+from pipeline.errors import CorpusmillError, NotYet, UsageError
 
-_COMMANDS = (build, tokenizer, status, verify, trace, runs, config, doctor, unlock)  # in the order of the help
+_COMMANDS = (fetch, build, tokenizer, status, verify, trace, runs, config, doctor, unlock)  # in the order of the help
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except UsageError as error:
         return _fail(error, 2)
+    except NotYet as error:
+        return _fail(error, 4)
     except CorpusmillError as error:
         return _fail(error, 1)
     except ModuleNotFoundError as error:

@@ -20,6 +20,7 @@ from pipeline.dedup.minhash import MinHashParams
 from pipeline.errors import UsageError
 from pipeline.parse.wikitext import Options as Rendering
 from pipeline.parse.wikitext import render
+from pipeline.sources.settings import Fetch
 from pipeline.storage import is_url
 from train.config import TrainConfig
 
@@ -324,6 +325,7 @@ class Config(Section):
     name: Name = Field("corpus", description="name of the corpus")
     root: str = Field("corpus", description="folder or URL of the corpus; a relative one starts at the TOML's folder")
     unit: Bytes = Field(64_000_000, description="compressed bytes a work unit, about")
+    fetch: Fetch = Fetch()
     source: list[Source] = Field([], description="where documents come from")
     clean: Clean = Clean()
     dedup: Dedup = Dedup()
@@ -342,33 +344,64 @@ class Config(Section):
 
 def load(path: str, overrides: list[str] | None = None, root: str | None = None) -> Config:
     """Read a TOML file, apply ``key=value`` overrides, resolve relative paths; UsageError on anything wrong."""
+    values = _read(path)
+    for override in overrides or []:
+        _override(values, override)
+    config = _validate(values, path)
+
+    def resolve(p: str) -> str:
+        return _resolve(path, p)
+
+    sources = [s.model_copy(update={"paths": [resolve(p) for p in s.paths]}) for s in config.source]
+    where = os.path.abspath(root) if root and not is_url(root) else root or resolve(config.root)
+    clean = _with_paths(config.clean, resolve)
+    tokenizer = config.tokenizer
+    if tokenizer.model:
+        tokenizer = tokenizer.model_copy(update={"model": resolve(tokenizer.model)})
+    fetch = config.fetch.model_copy(update={"folder": resolve(config.fetch.folder)})
+    update = {"source": sources, "clean": clean, "root": where, "tokenizer": tokenizer, "fetch": fetch}
+    return config.model_copy(update=update)
+
+
+def load_fetch(path: str | None, overrides: list[str] | None = None) -> Fetch:
+    """The [fetch] table: the user's own (who you are, which mirrors), a corpus's over it, overrides over both."""
+    table: dict[str, Any] = {}
+    user = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config", "corpusmill.toml").expanduser()
+    for file in [*([str(user)] if user.exists() else []), *([path] if path else [])]:
+        own = _read(file).get("fetch", {})
+        own = _validate({"fetch": own}, file).fetch.model_dump(exclude_unset=True)
+        if "folder" in own:
+            own["folder"] = _resolve(file, own["folder"])
+        for publisher in ("wikimedia", "commoncrawl"):
+            if publisher in own:
+                own[publisher] = {**table.get(publisher, {}), **own[publisher]}
+        table = {**table, **own}
+    if path and "folder" not in table:
+        table["folder"] = _resolve(path, Fetch().folder)
+    values = {"fetch": table}
+    for override in overrides or []:
+        _override(values, override)
+    fetch = _validate(values, path or "--set").fetch
+    return fetch.model_copy(update={"folder": os.path.abspath(os.path.expanduser(fetch.folder))})
+
+
+def _read(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
-            values = tomllib.load(file)
+            return tomllib.load(file)
     except FileNotFoundError:
         raise UsageError("no such configuration", file=path, mend="corpusmill config init > corpus.toml") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"not valid TOML: {error}", file=path) from None
     except OSError as error:
         raise UsageError(f"cannot read the configuration: {error.strerror}", file=path) from None
-    for override in overrides or []:
-        _override(values, override)
+
+
+def _validate(values: dict[str, Any], path: str) -> Config:
     try:
-        config = Config.model_validate(values)
+        return Config.model_validate(values)
     except ValidationError as error:
         raise UsageError(explain(error), file=path, mend="corpusmill config schema") from None
-    base = Path(path).resolve().parent
-
-    def resolve(p: str) -> str:
-        return p if is_url(p) else os.path.normpath(base / os.path.expanduser(p))
-
-    tokenizer = config.tokenizer
-    if tokenizer.model:
-        tokenizer = tokenizer.model_copy(update={"model": resolve(tokenizer.model)})
-    sources = [s.model_copy(update={"paths": [resolve(p) for p in s.paths]}) for s in config.source]
-    clean = _with_paths(config.clean, resolve)
-    where = os.path.abspath(root) if root and not is_url(root) else root or resolve(config.root)
-    return config.model_copy(update={"source": sources, "clean": clean, "root": where, "tokenizer": tokenizer})
 
 
 def _with_paths(clean: Clean, resolve: Callable[[str], str]) -> Clean:
@@ -380,6 +413,11 @@ def _with_paths(clean: Clean, resolve: Callable[[str], str]) -> Clean:
     if clean.pii:
         update["pii"] = clean.pii.model_copy(update={"key": resolve(clean.pii.key)})
     return clean.model_copy(update=update)
+
+
+def _resolve(path: str, place: str) -> str:
+    """A path in a TOML: a relative one starts at the TOML's folder."""
+    return place if is_url(place) else os.path.normpath(Path(path).resolve().parent / os.path.expanduser(place))
 
 
 def _override(values: dict[str, Any], override: str) -> None:

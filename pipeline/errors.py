@@ -1,4 +1,4 @@
-"""The two ways a command can fail, told apart so that each gets its exit status."""
+"""The ways a command can fail, told apart so that each gets its exit status."""
 
 from __future__ import annotations
 
@@ -29,3 +29,7 @@ class InputError(CorpusmillError):
 
 class UsageError(CorpusmillError):
     """A wrong command line or configuration (exit status 2)."""
+
+
+class NotYet(CorpusmillError):
+    """What is asked for is not published yet, or the publisher asks to come back later (exit status 4)."""

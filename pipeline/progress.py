@@ -6,7 +6,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pipeline.ledger import Unit
 from pipeline.storage import Root
@@ -21,10 +21,10 @@ def say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def watching(root: Root, stage: str, units: list[Unit]) -> Iterator[None]:
-    """Report while the block runs. ``units`` are those still to do."""
+def reporting(line: Callable[[], str]) -> Iterator[None]:
+    """Print ``line()`` now and then while the block runs."""
     stop = threading.Event()
-    thread = threading.Thread(target=_watch, args=(root, stage, units, stop), daemon=True, name="progress")
+    thread = threading.Thread(target=_report, args=(line, stop), daemon=True, name="progress")
     thread.start()
     try:
         yield
@@ -33,22 +33,30 @@ def watching(root: Root, stage: str, units: list[Unit]) -> Iterator[None]:
         thread.join()
 
 
-def _watch(root: Root, stage: str, units: list[Unit], stop: threading.Event) -> None:
+def _report(line: Callable[[], str], stop: threading.Event) -> None:
+    tty = sys.stderr.isatty()
+    while not stop.wait(_EVERY_TTY if tty else _EVERY_LOG):
+        print(f"\r\033[K{line()}" if tty else line(), end="" if tty else "\n", file=sys.stderr, flush=True)
+    if tty:
+        print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def watching(root: Root, stage: str, units: list[Unit]) -> contextlib.AbstractContextManager[None]:
+    """Report while the block runs. ``units`` are those still to do."""
     weights = {f"ledger/{stage}/{unit.name}.json": unit.bytes for unit in units}
     before = root.stamps(f"ledger/{stage}")
     total = sum(weights.values())
     began = time.monotonic()
-    tty = sys.stderr.isatty()
-    while not stop.wait(_EVERY_TTY if tty else _EVERY_LOG):
+
+    def line() -> str:
         done = [name for name, stamp in root.stamps(f"ledger/{stage}").items() if before.get(name) != stamp]
         share = sum(weights.get(name, 0) for name in done) / total if total else 0.0
         spent = time.monotonic() - began
         left = f"{clock(spent / share - spent)} left" if share else "no unit done yet"
         rate = f"{60 * len(done) / spent:.1f} units/min"
-        line = f"{stage}: {len(done)} of {len(units)} units, {100 * share:.0f} %, {rate}, {clock(spent)} so far, {left}"
-        print(f"\r\033[K{line}" if tty else line, end="" if tty else "\n", file=sys.stderr, flush=True)
-    if tty:
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+        return f"{stage}: {len(done)} of {len(units)} units, {100 * share:.0f} %, {rate}, {clock(spent)} so far, {left}"
+
+    return reporting(line)
 
 
 def clock(seconds: float) -> str:

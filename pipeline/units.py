@@ -47,11 +47,10 @@ def find_files(source: Source) -> dict[str, str]:
     for pattern in source.paths:
         found = expand(pattern)
         if not found:
-            raise UsageError(
-                f"source {source.name!r}: no file matches",
-                file=pattern,
-                mend="correct source.paths in the configuration",
-            )
+            mend = "correct source.paths in the configuration"
+            if pattern.startswith("http"):
+                mend += "; a publisher that refuses who gives no contact: corpusmill fetch"
+            raise UsageError(f"source {source.name!r}: no file matches", file=pattern, mend=mend)
         fixed = re.split(r"[*?\[]", pattern, maxsplit=1)[0] if pattern not in found else pattern
         below = len(fixed[: fixed.rfind("/") + 1])
         for path in found:
