@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.clean.characters import SPACE, has
-from pipeline.clean.segments import Segments, Spans
+from pipeline.clean.compiled import kernels
+from pipeline.clean.segments import Lines, Segments, Spans, flags
 from pipeline.errors import UsageError
 
 
@@ -76,64 +77,93 @@ def edit(texts: pa.Array | Segments, rules: Sequence[LineRule]) -> Edited:
     counted line by line.
     """
     segments = texts if isinstance(texts, Segments) else Segments(texts)
-    _, lines = segments.visible_lines
-    left = np.ones(len(lines), bool)
+    phrases = [phrase for rule in rules if rule.test == "without" for phrase in rule.value]
+    lines = _Lines(segments, phrases)
+    left = np.ones(len(lines.spans), bool)
     counted: dict[str, dict[str, np.ndarray]] = {"line": {}, "document": {}}
     for rule in rules:
-        failed = left & ~TESTS[rule.test](segments, lines, rule.value)
+        failed = left & ~TESTS[rule.test](lines, rule.value)
         if rule.drop == "line":
             left[failed] = False
-        count = np.bincount(lines.documents[failed], minlength=segments.count)
+        count = np.bincount(lines.spans.documents[failed], minlength=segments.count)
         counted[rule.drop][rule.reason] = counted[rule.drop].get(rule.reason, 0) + count
-    kept = lines.take(left)
-    sentences = np.bincount(kept.documents, segments.sentences(kept), segments.count).astype(np.int64)
-    return Edited(only_lines(segments, kept), counted["line"], sentences, counted["document"])
+    kept = Lines(*(column[left] for column in lines.trimmed))
+    found = np.maximum(segments.sentences(kept.firsts, kept.lasts), 1)
+    sentences = np.bincount(kept.documents, found, segments.count).astype(np.int64)
+    return Edited(segments.only(kept), counted["line"], sentences, counted["document"])
 
 
 def only_lines(segments: Segments, lines: Spans) -> Segments:
     """Return the texts made of these lines alone (trimmed, ascending), one line feed between two."""
-    mark = np.zeros(len(segments.data) + 1, np.int8)
-    mark[lines.starts] += 1
-    mark[lines.ends] -= 1
-    keep = np.cumsum(mark, dtype=np.int8)[:-1].astype(bool)
-    followed = np.flatnonzero(lines.documents[1:] == lines.documents[:-1])
-    feeds = np.flatnonzero(segments.data == ord("\n"))
-    keep[feeds[np.searchsorted(feeds, lines.ends[followed])]] = True
-    return segments.kept(keep)
+    starts = segments.units.starts
+    firsts, lasts = np.searchsorted(starts, lines.starts), np.searchsorted(starts, lines.ends)
+    return segments.only(Lines(lines.starts, lines.ends, firsts, lasts, lines.documents))
 
 
-def _short_words(segments: Segments, lines: Spans, longest: int) -> np.ndarray:
-    passed = np.ones(len(lines), bool)
-    for place in np.flatnonzero(lines.ends - lines.starts > longest).tolist():
-        line = segments.data[lines.starts[place] : lines.ends[place]].tobytes().decode()
-        passed[place] = all(len(word) <= longest for word in line.split())
+class _Lines:
+    """The visible lines of a batch, trimmed, and what several tests ask of them."""
+
+    def __init__(self, segments: Segments, phrases: Sequence[str]):
+        self.segments = segments
+        _, self.spans = segments.visible_lines
+        self.trimmed = segments.lines._replace(starts=self.spans.starts, ends=self.spans.ends)
+        self._phrases = phrases
+
+    @cached_property
+    def words(self) -> tuple[np.ndarray, np.ndarray]:
+        """Words between white space, and the code points of the longest, in each line (int64)."""
+        return kernels.spaced_words(self.segments.data, self.spans.starts, self.spans.ends, flags())
+
+    @cached_property
+    def suspects(self) -> np.ndarray:
+        """The places of the lines with any of the phrases that any rule looks for: hardly any, so each rule looks
+        there only."""
+        documents = self.segments.texts()
+        found = pc.match_substring_regex(documents, _any_of(self._phrases), ignore_case=True)
+        some = np.flatnonzero(found.to_numpy(zero_copy_only=False)[self.spans.documents])
+        return some[self.mention(some, self._phrases)]
+
+    def mention(self, places: np.ndarray, phrases: Sequence[str]) -> np.ndarray:
+        """Return which of some lines have one of the phrases."""
+        data, starts, ends = self.segments.data, self.spans.starts[places], self.spans.ends[places]
+        found = np.zeros(len(places), bool)
+        if len(places):
+            # Every second text of this array is a line, the others are what stands between two of them.
+            offsets = np.append(np.stack([starts, ends], axis=1).ravel(), ends[-1])
+            array = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
+            matched = pc.match_substring_regex(
+                array.take(pa.array(np.arange(0, len(array), 2))), _any_of(phrases), ignore_case=True
+            )
+            found = matched.to_numpy(zero_copy_only=False)
+        return found
+
+
+def _any_of(phrases: Sequence[str]) -> str:
+    return "|".join(map(re.escape, phrases))
+
+
+def _short_words(lines: _Lines, longest: int) -> np.ndarray:
+    return lines.words[1] <= longest
+
+
+def _enough_words(lines: _Lines, least: int) -> np.ndarray:
+    return lines.words[0] >= least
+
+
+def _ends_well(lines: _Lines, marks: Sequence[str]) -> np.ndarray:
+    ends = np.zeros(len(lines.spans), bool)
+    for mark in marks:
+        ends |= lines.segments.ends_with(lines.spans, mark)
+    return ends & ~lines.segments.ends_with(lines.spans, "...")
+
+
+def _without(lines: _Lines, phrases: Sequence[str]) -> np.ndarray:
+    passed = np.ones(len(lines.spans), bool)
+    passed[lines.suspects[lines.mention(lines.suspects, phrases)]] = False
     return passed
 
 
-def _enough_words(segments: Segments, lines: Spans, least: int) -> np.ndarray:
-    begins = ~has(segments.data, SPACE, segments.others)
-    begins[1:] &= ~begins[:-1]
-    begins[lines.starts] = True
-    at = np.flatnonzero(begins)
-    return np.searchsorted(at, lines.ends) - np.searchsorted(at, lines.starts) >= least
-
-
-def _ends_well(segments: Segments, lines: Spans, marks: Sequence[str]) -> np.ndarray:
-    ends = np.zeros(len(lines), bool)
-    for mark in marks:
-        ends |= segments.ends_with(lines, mark)
-    return ends & ~segments.ends_with(lines, "...")
-
-
-def _without(segments: Segments, lines: Spans, phrases: Sequence[str]) -> np.ndarray:
-    # From the start of one line to the next there is only white space besides the line itself.
-    offsets = np.append(lines.starts, lines.ends[-1:])
-    array = pa.LargeStringArray.from_buffers(len(lines), pa.py_buffer(offsets), pa.py_buffer(segments.data))
-    found = pc.match_substring_regex(array, "|".join(map(re.escape, phrases)), ignore_case=True)
-    return ~found.to_numpy(zero_copy_only=False)
-
-
-TESTS: dict[str, Callable[[Segments, Spans, Any], np.ndarray]] = {
+TESTS: dict[str, Callable[[_Lines, Any], np.ndarray]] = {
     "max_word_length": _short_words,
     "min_words": _enough_words,
     "ends_with": _ends_well,

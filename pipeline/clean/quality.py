@@ -185,7 +185,7 @@ def _run(
     verdict, values, thresholds = rules.first_failing([], [], count)
     for step in steps:
         if not measure_all and (verdict >= 0).any():  # a dropped document is empty from here on, and costs nothing
-            segments = segments.kept(np.repeat(verdict < 0, np.diff(segments.offsets)))
+            segments = segments.only_documents(verdict < 0)
         if step.classic:
             segments = Segments(normalise.classic(segments.texts(), codes))
         elif step.rules:

@@ -6,14 +6,15 @@ Everything that reads texts shares one `Segments` object, so that a batch is seg
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.clean import characters, words
-from pipeline.clean.characters import LETTER, SPACE, WORD, Wide, has
-from pipeline.clean.hashing import hash_spans
+from pipeline.clean.compiled import kernels
+from pipeline.clean.hashing import BYTE_CODES
 
 TERMINAL = (
     *((0x21, 0x21), (0x2E, 0x2E), (0x3F, 0x3F), (0x589, 0x589), (0x61D, 0x61F), (0x6D4, 0x6D4), (0x700, 0x702)),
@@ -32,36 +33,76 @@ TERMINAL = (
 )
 """Code points that end a sentence (Unicode's property Sentence_Terminal), as inclusive ranges."""
 
-_TERMINAL_FIRST = np.array([first for first, _ in TERMINAL])
-_TERMINAL_LAST = np.array([last for _, last in TERMINAL])
+TERMINAL_FLAG = 32
 
 
-def is_terminal(points: np.ndarray) -> np.ndarray:
-    """Return which code points end a sentence (bool)."""
-    place = np.searchsorted(_TERMINAL_FIRST, points, side="right") - 1
-    return (place >= 0) & (points <= _TERMINAL_LAST[np.maximum(place, 0)])
+@lru_cache(maxsize=1)
+def flags() -> np.ndarray:
+    """What Unicode says of each code point: the flags of `characters`, and `TERMINAL_FLAG` (uint8, below `LIMIT`)."""
+    table = characters.properties().flags.copy()
+    for first, last in TERMINAL:
+        table[first : last + 1] |= TERMINAL_FLAG
+    return table
 
 
 def _table(condition: str) -> np.ndarray:
     return np.array([point < 128 and getattr(chr(point), condition)() for point in range(256)])
 
 
-_DIGIT, _LOWER, _UPPER = (_table(condition) for condition in ("isdigit", "islower", "isupper"))
-_OPERATOR, _DIVIDER, _REPEATS, _STICKS_BEFORE, _STICKS_AFTER = (
-    np.isin(np.arange(256), list(signs)) for signs in (b"+-*^", b"-:<>=/", b".-~|/\\@^", b"-/.@\\~^|", b"/-+=@|\\~^$")
-)
-_MOST_SIGNS = 15  # between two parts of one word
-_WIDTHS = np.array([1] * 0xC0 + [2] * 0x20 + [3] * 0x10 + [4] * 0x10)
+def _among(signs: bytes) -> np.ndarray:
+    return np.isin(np.arange(256), list(signs))
+
+
 _ALPHA = _table("isalpha")
 _ALPHA[128:] = True  # a byte above 127 in a word is part of a letter, with rare exceptions
+_SYMBOL = ~(_table("isalnum") | _table("isspace"))
+_SYMBOL[128:] = False
+_SIGNS = np.stack(
+    [
+        _table("islower"),
+        _table("isupper"),
+        _table("isdigit"),
+        _ALPHA,
+        _among(b"+-*^"),  # between digits they separate
+        _among(b"-:<>=/"),  # before a letter they separate
+        _among(b"-/.@\\~^|"),  # stick to the word after them
+        _among(b"/-+=@|\\~^$"),  # stick to the word before them
+        _among(b".-~|/\\@^"),  # a run of them is one symbol
+        _SYMBOL,
+    ]
+)
+"""What `kernels` asks of a byte: one row (bool, 256) a question, in its order."""
 
 
 def _equal(data: np.ndarray, starts: np.ndarray, value: bytes) -> np.ndarray:
-    """Return at which positions the bytes are these; a position too near the edge of the data never is."""
-    found = (starts >= 0) & (starts + len(value) <= len(data))
+    """Return at which positions (of which the value is known to fit) the bytes are these."""
+    found = np.ones(len(starts), bool)
     for place, byte in enumerate(value):
-        found &= data[np.clip(starts + place, 0, len(data) - 1)] == byte
+        found &= data[starts + place] == byte
     return found
+
+
+class Units(NamedTuple):
+    """Words and symbols in text order: the first of each document (``edges``, int64, documents + 1), byte ranges
+    (int64), which are symbols (bool), hashes (uint64), code points (int32), which hold a letter (bool)."""
+
+    edges: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+    symbols: np.ndarray
+    hashes: np.ndarray
+    lengths: np.ndarray
+    letters: np.ndarray
+
+
+class Lines(NamedTuple):
+    """Lines with something visible: byte ranges, first unit and the one after the last, document (all int64)."""
+
+    starts: np.ndarray
+    ends: np.ndarray
+    firsts: np.ndarray
+    lasts: np.ndarray
+    documents: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -84,56 +125,35 @@ class Segments:
     """The segments of a string array, each kind found when it is first asked for."""
 
     def __init__(self, texts: pa.Array):
-        self.data, self.offsets = characters.flat(texts)
-        self.others: Wide = characters.wide(self.data)
+        data, self.offsets = characters.flat(texts)
+        self.data = np.ascontiguousarray(data)
         self.count = len(self.offsets) - 1
 
-    def kept(self, keep: np.ndarray) -> Segments:
-        """Return the segments of the texts with only some bytes kept (bool), the words found so far carried over.
+    def only(self, spans: Lines) -> Segments:
+        """Return the texts made of these byte ranges alone, with a line feed between two of a document.
 
-        What is cut out must begin and end at white space or at the edge of a document, so that no word changes.
+        They must begin and end at white space or at the edge of a document, so that no word changes.
         """
-        moved = np.concatenate(([0], np.cumsum(keep)))
         result = Segments.__new__(Segments)
-        result.data, result.offsets, result.count = self.data[keep], moved[self.offsets], self.count
-        at, point, width = self.others
-        wide = keep[at]
-        result.others = Wide(moved[at[wide]], point[wide], width[wide])
-        if "units" in self.__dict__:
-            units, symbol = self.units
-            chosen = keep[units.starts]
-            spans = units.take(chosen)
-            result.units = (Spans(moved[spans.starts], moved[spans.ends], spans.documents), symbol[chosen])
+        data, offsets, edges, columns = kernels.compacted(self.data, self.count, tuple(spans), tuple(self.units[1:]))
+        result.data, result.offsets, result.count = data, offsets, self.count
+        result.units = Units(edges, *columns)
         return result
+
+    def only_documents(self, chosen: np.ndarray) -> Segments:
+        """Return the texts with those not chosen (bool) empty."""
+        rows = np.flatnonzero(chosen & (self.offsets[1:] > self.offsets[:-1]))
+        edges = self.units.edges
+        return self.only(Lines(self.offsets[rows], self.offsets[rows + 1], edges[rows], edges[rows + 1], rows))
 
     def texts(self) -> pa.LargeStringArray:
         """Return the texts."""
-        buffers = pa.py_buffer(self.offsets.astype(np.int64)), pa.py_buffer(np.ascontiguousarray(self.data))
+        buffers = pa.py_buffer(self.offsets.astype(np.int64)), pa.py_buffer(self.data)
         return pa.LargeStringArray.from_buffers(self.count, *buffers)
 
-    def per_document(self, positions: np.ndarray) -> np.ndarray:
-        """Return how many of the ascending byte positions lie in each document."""
-        return np.diff(np.searchsorted(positions, self.offsets))
-
     @cached_property
-    def _continued(self) -> np.ndarray | None:
-        """Continuation bytes before each byte position, or None where all is ASCII."""
-        if not len(self.others.at):
-            return None
-        before = np.zeros(len(self.data) + 1, np.int64)
-        np.cumsum((self.data & 0xC0) == 0x80, out=before[1:])
-        return before
-
-    def characters(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Return the number of code points in byte ranges (int64)."""
-        lengths = ends - starts
-        if self._continued is not None:
-            lengths = lengths - (self._continued[ends] - self._continued[starts])
-        return lengths
-
-    @cached_property
-    def units(self) -> tuple[Spans, np.ndarray]:
-        """Words and symbols in text order, and which are symbols (bool).
+    def units(self) -> Units:
+        """Words and symbols in text order.
 
         A word is a run of letters, marks and digits, continued over one symbol inside ("3.5", "U.S.A", "a_b", "x@y")
         but not over those that separate ("well-known", "and/or", "end.Start"); it takes in the full stop of an
@@ -142,217 +162,46 @@ class Segments:
         dots, dashes or slashes is one. (In short, what spaCy's English tokenizer does, which the published quality
         rules were run with.)
         """
-        starts, ends = characters.words(self.data, self.offsets, self.others)
-        symbol = has(self.data, SPACE | WORD, self.others)
-        np.logical_not(symbol, out=symbol)
-        symbol &= (self.data & 0xC0) != 0x80
-        edge = np.zeros(len(self.data) + 1, bool)
-        edge[self.offsets] = True
-        starts, ends = self._join(starts, ends, symbol, edge)
-        self._absorb(starts, ends, symbol, edge)
-        at = np.flatnonzero(symbol)
-        byte = self.data[at]
-        fresh = np.ones(len(at), bool)
-        fresh[1:] = (at[1:] != at[:-1] + 1) | (byte[1:] != byte[:-1]) | ~_REPEATS[byte[1:]] | edge[at[1:]]
-        run_ends = (at + _WIDTHS[byte])[np.append(fresh[1:], True)[: len(at)]]
-        at = at[fresh]
-        order = np.argsort(np.concatenate([starts, at]), kind="stable")
-        starts = np.concatenate([starts, at])[order]
-        ends = np.concatenate([ends, run_ends])[order]
-        documents = np.repeat(np.arange(self.count), self.per_document(starts))
-        return Spans(starts, ends, documents), order >= len(order) - len(at)
-
-    def _join(
-        self, starts: np.ndarray, ends: np.ndarray, symbol: np.ndarray, edge: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Join words over a symbol inside them; the symbols used up are cleared. ``edge`` marks where documents
-        start."""
-        data = self.data
-        gap = starts[1:] - ends[:-1]
-        sign = data[ends[:-1]].copy()
-        one = gap == 1
-        if len(self.others.at):  # an en dash and a typographic apostrophe are three bytes long
-            three = np.flatnonzero(gap == 3)
-            for char, plain in (("–", "="), ("’", "'")):
-                same = three[_equal(data, ends[three], char.encode())]
-                sign[same] = ord(plain)
-                one[same] = True
-        at = np.flatnonzero(one & symbol[ends[:-1]])
-        at = at[~(edge[ends[at]] | edge[starts[at + 1]])]
-        sign, left, right = sign[at], data[ends[at] - 1], data[starts[at + 1]]
-        separates = (sign == ord(".")) & _LOWER[left] & _UPPER[right]
-        separates |= (sign == ord(",")) & _ALPHA[left] & _ALPHA[right]
-        separates |= _OPERATOR[sign] & _DIGIT[left] & _DIGIT[right]
-        separates |= _DIVIDER[sign] & _ALPHA[right]
-        contracted = (sign == ord("'")) & (ends[at + 1] - starts[at + 1] <= 2)
-        separates &= ~self._in_url(starts, ends)[at]
-        joined, attached = at[~separates & ~contracted], at[contracted]
-        symbol[ends[attached]] = False
-        starts[attached + 1] = ends[attached]
-
-        # Several signs between two words without a space are part of a word, but for dots, dashes and a closing quote.
-        several = np.flatnonzero((gap > 1) & (gap <= _MOST_SIGNS) & ~one)
-        for step in (1, 0, *range(2, _MOST_SIGNS)):  # the second byte first: most often it is a space
-            several = several[(gap[several] <= step) | symbol[np.minimum(ends[several] + step, len(data) - 1)]]
-        first, second = data[ends[several]], data[ends[several] + 1]
-        apart = (first == second) & ((first == ord(".")) | (first == ord("-")))
-        apart |= (first == ord(".")) & ((second == ord('"')) | (second == ord("'")))
-        documents_before = np.searchsorted(self.offsets, ends[several])
-        apart |= documents_before != np.searchsorted(self.offsets, starts[several + 1], side="right")
-        joined = np.concatenate([joined, several[~apart]])
-        for step in range(_MOST_SIGNS):
-            longer = joined[gap[joined] > step]
-            symbol[ends[longer] + step] = False
-        keep = np.ones(len(starts), bool)
-        keep[joined + 1] = False
-        keep_end = np.ones(len(ends), bool)
-        keep_end[joined] = False
-        return starts[keep], ends[keep_end]
-
-    def _in_url(self, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        """Return which words end inside a URL: what follows a word and "://" at the beginning of a run without
-        spaces."""
-        slashes = np.flatnonzero(self.data[:-1] == ord("/"))
-        slashes = slashes[(slashes > 0) & (self.data[slashes + 1] == ord("/"))]
-        colons = slashes[self.data[slashes - 1] == ord(":")] - 1
-        if not len(colons):
-            return np.zeros(len(starts), bool)
-        spaces = np.flatnonzero(has(self.data, SPACE, self.others))
-        breaks = np.sort(np.concatenate([spaces, self.offsets[1:]]), kind="stable")
-        begins = np.sort(np.concatenate([spaces + 1, self.offsets]), kind="stable")
-        first = np.searchsorted(starts, begins[np.searchsorted(begins, colons, side="right") - 1])
-        opening = ends[np.minimum(first, len(ends) - 1)] == colons
-        colons = colons[opening]
-        stops = breaks[np.searchsorted(breaks, colons)]
-        last = np.searchsorted(colons, ends, side="right") - 1
-        return (last >= 0) & (ends < stops[last]) if len(colons) else np.zeros(len(starts), bool)
-
-    def _absorb(self, starts: np.ndarray, ends: np.ndarray, symbol: np.ndarray, edge: np.ndarray) -> None:
-        """Extend words over the full stop of an abbreviation and over signs that stick to them ("-x", "/etc",
-        "C++")."""
-        data = self.data
-        stopped = np.flatnonzero(ends < len(data))
-        stopped = stopped[(data[ends[stopped]] == ord(".")) & symbol[ends[stopped]] & ~edge[ends[stopped]]]
-        after = ends[stopped] + 1
-        stopped = stopped[edge[after] | (data[np.minimum(after, len(data) - 1)] != ord("."))]
-        before = ends[stopped] - 2
-        single = ends[stopped] - starts[stopped] == 1
-        initial = _ALPHA[data[ends[stopped] - 1]] & (single | ((before >= 0) & (data[before] == ord("."))))
-        known = np.isin(hash_spans(data, starts[stopped], ends[stopped]), words.hashes("abbreviations", "en"))
-        stopped = stopped[initial | known]
-        symbol[ends[stopped]] = False
-        ends[stopped] += 1
-        near = np.arange(len(starts))
-        for _ in range(3):
-            near = near[starts[near] > 0]
-            at = starts[near] - 1
-            free = np.ones(len(near), bool)
-            free[near > 0] = ends[near[near > 0] - 1] < at[near > 0]
-            sticks = (free | edge[at]) & symbol[at] & _STICKS_BEFORE[data[at]] & ~edge[starts[near]]
-            sticks &= (data[at] != ord(".")) | (at == 0) | (data[at - 1] != ord(".")) | edge[at]
-            near = near[sticks]
-            starts[near] -= 1
-            symbol[starts[near]] = False
-        near = np.arange(len(starts))
-        for _ in range(3):
-            near = near[ends[near] < len(data)]
-            at = ends[near]
-            free = np.append(starts[1:], len(data) + 1)[near] > at + 1
-            sticks = (free | edge[at + 1]) & symbol[at] & _STICKS_AFTER[data[at]] & ~edge[at]
-            sticks &= (data[at] != ord("+")) | ~_DIGIT[data[at - 1]]
-            near = near[sticks]
-            symbol[ends[near]] = False
-            ends[near] += 1
+        return Units(
+            *kernels.units(self.data, self.offsets, flags(), _SIGNS, BYTE_CODES, words.hashes("abbreviations", "en"))
+        )
 
     @cached_property
-    def unit_hashes(self) -> np.ndarray:
-        """A hash of each unit's bytes (uint64)."""
-        units, _ = self.units
-        return hash_spans(self.data, units.starts, units.ends)
+    def text_counts(self) -> np.ndarray:
+        """Per document: code points, letters, white space, "{", "#", line feeds, "…" (int64, 7 rows)."""
+        return kernels.text_counts(self.data, self.offsets, flags())
 
     @cached_property
-    def alphabetic(self) -> np.ndarray:
-        """Which units hold a letter (bool)."""
-        units, _ = self.units
-        if not len(units):
-            return np.empty(0, bool)
-        letters = has(self.data, LETTER, self.others).view(np.uint8)
-        return np.maximum.reduceat(letters, units.starts) > 0  # between two units there is only white space
+    def line_counts(self) -> np.ndarray:
+        """Per document what `kernels.line_counts` lists (int64, 11 rows)."""
+        found = self.units
+        return kernels.line_counts(self.data, self.offsets, flags(), BYTE_CODES, found.edges, found.starts, found.ends)
 
     @cached_property
-    def lines(self) -> Spans:
-        """Lines, cut at line feeds (the last one of a document too, even where it is empty)."""
-        feeds = np.flatnonzero(self.data == ord("\n"))
-        # A document that ends where a line feed stands ends before it: the line feed is in the next one.
-        cuts = np.sort(np.concatenate([self.offsets[1:] * 2, feeds * 2 + 1]), kind="stable")
-        ends, feed = cuts >> 1, (cuts & 1).astype(bool)
-        documents = np.cumsum(~feed) - ~feed
-        starts = self.offsets[documents]
-        after = np.flatnonzero(feed[:-1]) + 1
-        starts[after] = ends[after - 1] + 1
-        return Spans(starts, ends, documents)
+    def lines(self) -> Lines:
+        """The lines with something visible, as they stand between two line feeds."""
+        return Lines(
+            *kernels.visible_lines(self.data, self.offsets, self.units.edges, self.units.starts, self.units.ends)
+        )
 
-    @cached_property
+    @property
     def visible_lines(self) -> tuple[Spans, Spans]:
         """The lines with something visible: as they are, and without white space around."""
-        lines = self.lines
-        units, _ = self.units
-        first = np.searchsorted(units.starts, lines.starts)
-        last = np.searchsorted(units.starts, lines.ends)
-        seen = np.flatnonzero(first < last)
-        trimmed = Spans(units.starts[first[seen]], units.ends[last[seen] - 1], lines.documents[seen])
-        return lines.take(seen), trimmed
+        found = self.lines
+        trimmed = Spans(self.units.starts[found.firsts], self.units.ends[found.lasts - 1], found.documents)
+        return Spans(found.starts, found.ends, found.documents), trimmed
 
-    @cached_property
-    def paragraphs(self) -> Spans:
-        """Paragraphs: lines that no empty line separates."""
-        filled = self.lines.take(np.flatnonzero(self.lines.ends > self.lines.starts))
-        fresh = np.ones(len(filled), bool)
-        fresh[1:] = (filled.starts[1:] > filled.ends[:-1] + 1) | (filled.documents[1:] != filled.documents[:-1])
-        first = np.flatnonzero(fresh)
-        last = np.append(first[1:], len(filled))[: len(first)] - 1
-        return Spans(filled.starts[first], filled.ends[last], filled.documents[first])
+    def sentences(self, first_units: np.ndarray, last_units: np.ndarray) -> np.ndarray:
+        """Return the number of sentences in ranges of units: a word after a sentence-ending symbol starts one.
 
-    @cached_property
-    def _endings(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where words start, their documents, and the sentence-ending symbols seen before each."""
-        units, symbol = self.units
-        single = symbol & (units.ends - units.starts == 1)
-        ending = single & is_terminal(self.data[units.starts])
-        if len(self.others.at):
-            wide = np.flatnonzero(symbol & (self.data[units.starts] >= 0xC0))
-            points = self.others.point[np.searchsorted(self.others.at, units.starts[wide])]
-            ending[wide] = is_terminal(points)
-        word = ~symbol
-        return units.starts[word], units.documents[word], np.cumsum(ending)[word]
-
-    def sentences(self, spans: Spans) -> np.ndarray:
-        """Return the number of sentences in disjoint byte ranges: a word after a sentence-ending symbol starts one.
-
-        A range with something in it has at least one.
+        A range without a word has none.
         """
-        starts, _, seen = self._endings
-        fresh = np.zeros(len(starts) + 1, np.int64)
-        np.cumsum(np.append(False, seen[1:] > seen[:-1])[: len(starts)], out=fresh[1:])
-        first = np.searchsorted(starts, spans.starts)
-        last = np.searchsorted(starts, spans.ends)
-        # The first word of a range starts a sentence whatever came before it.
-        inside = fresh[last] - fresh[np.minimum(first + 1, len(starts))]
-        return np.where(first < last, inside + 1, spans.ends > spans.starts)
-
-    def starts_with(self, spans: Spans, prefix: str) -> np.ndarray:
-        """Return which byte ranges start with this."""
-        value = prefix.encode()
-        return (spans.ends - spans.starts >= len(value)) & _equal(self.data, spans.starts, value)
+        found = self.units
+        return kernels.sentences(self.data, flags(), found.starts, found.ends, found.symbols, first_units, last_units)
 
     def ends_with(self, spans: Spans, suffix: str) -> np.ndarray:
         """Return which byte ranges end with this."""
         value = suffix.encode()
-        return (spans.ends - spans.starts >= len(value)) & _equal(self.data, spans.ends - len(value), value)
-
-    def last_points(self, spans: Spans) -> np.ndarray:
-        """Return the last code point of each (non-empty) byte range."""
-        points = self.data[spans.ends - 1].astype(np.uint32)
-        wide = np.flatnonzero(points >= 128)
-        points[wide] = self.others.point[np.searchsorted(self.others.at, spans.ends[wide]) - 1]
-        return points
+        found = spans.ends - spans.starts >= len(value)
+        found[found] = _equal(self.data, spans.ends[found] - len(value), value)
+        return found

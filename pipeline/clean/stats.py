@@ -13,9 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.clean import repetition, words
-from pipeline.clean.characters import LETTER, SPACE, has
-from pipeline.clean.hashing import hash_spans
-from pipeline.clean.segments import Segments, Spans, is_terminal
+from pipeline.clean.compiled import kernels
+from pipeline.clean.segments import Segments
 from pipeline.errors import UsageError
 
 DEFINITIONS: dict[str, str] = {
@@ -114,118 +113,64 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
 
 
-def _sum(values: np.ndarray, documents: np.ndarray, count: int) -> np.ndarray:
-    return np.bincount(documents, weights=values, minlength=count)
-
-
-def _count_sign(segments: Segments, sign: str) -> np.ndarray:
-    return segments.per_document(np.flatnonzero(segments.data == ord(sign)))
-
-
 def _text_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
-    total = segments.characters(segments.offsets[:-1], segments.offsets[1:])
-    first = segments.data & 0xC0 != 0x80
-    letters = segments.per_document(np.flatnonzero(has(segments.data, LETTER, segments.others) & first))
-    spaces = segments.per_document(np.flatnonzero(has(segments.data, SPACE, segments.others) & first))
-    return total, _ratio(letters, total), _ratio(spaces, total), _count_sign(segments, "{")
+    total, letters, spaces, braces, *_ = segments.text_counts
+    return total, _ratio(letters, total), _ratio(spaces, total), braces
 
 
 def _word_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
-    units, symbol = segments.units
-    plain = np.bincount(units.documents[~symbol], minlength=segments.count)
-    every = np.bincount(units.documents, minlength=segments.count)
-    lengths = segments.characters(units.starts[~symbol], units.ends[~symbol])
-    alphabetic = np.bincount(units.documents[segments.alphabetic], minlength=segments.count)
+    _, _, _, _, number_signs, feeds, wide_ellipses = segments.text_counts
+    edges, starts, ends, symbols, _, lengths, letters = segments.units
+    counts = kernels.unit_counts(segments.data, edges, starts, ends, symbols, lengths, letters)
+    plain, every, points, alphabetic, ellipses = counts
     return (
         plain,
         every - plain,
-        _ratio(_sum(lengths, units.documents[~symbol], segments.count), plain),
+        _ratio(points, plain),
         _ratio(alphabetic, every),
-        _ratio(_count_sign(segments, "#"), every),
-        _ratio(_ellipses(segments), every),
-        _ratio(_count_sign(segments, "\n"), every),
+        _ratio(number_signs, every),
+        _ratio(ellipses + wide_ellipses, every),
+        _ratio(feeds, every),
     )
 
 
 def _sentence_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
-    return (segments.sentences(Spans(segments.offsets[:-1], segments.offsets[1:], np.arange(segments.count))),)
-
-
-def _ellipses(segments: Segments) -> np.ndarray:
-    """Count "..." (not overlapping, as str.count does) and "…"."""
-    units, symbol = segments.units
-    dots = symbol & (segments.data[units.starts] == ord(".")) if len(units) else symbol
-    triples = (units.ends - units.starts) // 3 * dots
-    wide = segments.per_document(segments.others.at[segments.others.point == ord("…")])
-    return _sum(triples, units.documents, segments.count) + wide
+    edges = segments.units.edges
+    found = segments.sentences(edges[:-1], edges[1:])
+    return (np.maximum(found, np.diff(segments.offsets) > 0),)
 
 
 def _stop_word_family(segments: Segments, language: str | pa.Array) -> Iterable[np.ndarray]:
-    units, _ = segments.units
     codes = np.array([language] * segments.count if isinstance(language, str) else language.to_pylist(), dtype=object)
     found = np.full(segments.count, np.nan)
     for code in sorted(set(codes.tolist()) & set(words.lists()["stop_words"])):
-        rows = codes == code
-        found[rows] = 0
-        for value in words.hashes("stop_words", code).tolist():
-            present = np.zeros(segments.count, bool)
-            present[units.documents[segments.unit_hashes == np.uint64(value)]] = True
-            found += present & rows
+        rows = np.flatnonzero(codes == code)
+        listed = np.unique(words.hashes("stop_words", code))
+        kernels.listed_words(segments.units.hashes, segments.units.edges, rows, listed, found)
     return (found,)
 
 
 def _line_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
-    count = segments.count
-    lines, trimmed = segments.visible_lines
-    total = np.bincount(lines.documents, minlength=count)
-    # As many lines as str.splitlines gives: no empty one after the last line feed.
-    every = segments.lines
-    last_empty = (every.ends == every.starts) & np.append(every.documents[1:] != every.documents[:-1], True)[
-        : len(every)
-    ]
-    all_lines = np.bincount(every.documents[~last_empty], minlength=count)
-    bullet = segments.starts_with(trimmed, "•") | segments.starts_with(trimmed, "-")
-    ellipsis = segments.ends_with(trimmed, "…") | segments.ends_with(trimmed, "...")
-    terminal = is_terminal(segments.last_points(lines))
-    short = segments.characters(lines.starts, lines.ends) <= 30
-    return (
-        total,
-        _ratio(np.bincount(lines.documents[bullet], minlength=count), all_lines),
-        _ratio(np.bincount(lines.documents[ellipsis], minlength=count), all_lines),
-        _ratio(np.bincount(lines.documents[terminal], minlength=count), total),
-        _ratio(np.bincount(lines.documents[short], minlength=count), total),
-    )
+    seen, every, bullets, ellipses, terminal, short, *_ = segments.line_counts
+    return seen, _ratio(bullets, every), _ratio(ellipses, every), _ratio(terminal, seen), _ratio(short, seen)
 
 
 def _duplicate_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
-    total = segments.characters(segments.offsets[:-1], segments.offsets[1:])
-    lines, _ = segments.visible_lines
-    again, signs = _repeated(segments, lines)
-    inked = total - _count_sign(segments, "\n")
-    paragraphs, paragraph_signs = _repeated(segments, segments.paragraphs)
+    total, _, _, _, _, feeds, _ = segments.text_counts
+    seen, _, _, _, _, _, again, points, blocks, blocks_again, blocks_points = segments.line_counts
     return (
-        _ratio(again, np.bincount(lines.documents, minlength=segments.count)),
-        _ratio(signs, total),
-        _ratio(signs, inked),
-        _ratio(paragraphs, np.bincount(segments.paragraphs.documents, minlength=segments.count)),
-        _ratio(paragraph_signs, total),
+        _ratio(again, seen),
+        _ratio(points, total),
+        _ratio(points, total - feeds),
+        _ratio(blocks_again, blocks),
+        _ratio(blocks_points, total),
     )
 
 
-def _repeated(segments: Segments, spans: Spans) -> tuple[np.ndarray, np.ndarray]:
-    """Return per document how many spans equal an earlier one, and their code points."""
-    later = repetition.later_copies(hash_spans(segments.data, spans.starts, spans.ends), spans.documents)
-    documents = spans.documents[later]
-    lengths = segments.characters(spans.starts[later], spans.ends[later])
-    return np.bincount(documents, minlength=segments.count), _sum(lengths, documents, segments.count)
-
-
 def _ngram_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
-    units, _ = segments.units
-    total = segments.characters(segments.offsets[:-1], segments.offsets[1:])
-    lengths = segments.characters(units.starts, units.ends)
-    edges = np.searchsorted(units.starts, segments.offsets)
-    return [_ratio(values, total) for values in repetition.ngram_characters(segments.unit_hashes, lengths, edges)]
+    total = segments.text_counts[0]
+    units = segments.units
+    return [_ratio(values, total) for values in repetition.ngram_characters(units.hashes, units.lengths, units.edges)]
 
 
 _MEASURES: dict[str, Callable[[Segments, Any], Iterable[np.ndarray]]] = {

@@ -21,10 +21,9 @@ TEXTS = st.lists(TEXT, max_size=5)
 def units(text: str) -> list[tuple[str, bool]]:
     """(unit, is a symbol) of a text, as `segments` finds them (tested by examples below)."""
     found = segments.Segments(pa.array([text]))
-    spans, symbol = found.units
     return [
         (found.data[start:end].tobytes().decode(), bool(kind))
-        for start, end, kind in zip(spans.starts, spans.ends, symbol, strict=True)
+        for start, end, kind in zip(found.units.starts, found.units.ends, found.units.symbols, strict=True)
     ]
 
 
