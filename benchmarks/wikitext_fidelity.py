@@ -1,6 +1,6 @@
 """What is left in the text of Wikipedia pages that should not be, and what is missing: beside other tools, same pages.
 
-    python benchmarks/wikitext_fidelity.py [--peer-python /venv/python] [--data FOLDER] [--holes 20]
+    python benchmarks/wikitext_fidelity.py [--peer-python /venv/python] [--data FOLDER] [--holes N] [--sentences N]
 
 For each language and system:
 
@@ -11,7 +11,7 @@ For each language and system:
   that has it less often), the share that the system has too: what it loses; characters in Chinese and Japanese.
 
 Formulas and code keep braces and quotes on purpose, so they are cut out of the pages before any system sees them.
-``--holes N`` prints N sentences of ours that count as holes, to be read by eye.
+``--holes N`` prints N sentences of ours that count as holes, ``--sentences N`` N English ones, to be read by eye.
 
 Peers: pip install wikiextractor==3.1.0 mwparserfromhell==0.7.2
 """
@@ -166,12 +166,17 @@ def main() -> None:
     options.add_argument(
         "--holes", type=int, default=0, metavar="N", help="print N sentences of ours that count as holes"
     )
+    options.add_argument(
+        "--sentences", type=int, default=0, metavar="N", help="print N English sentences of ours, drawn by --seed"
+    )
+    options.add_argument("--seed", type=int, default=0)
     args = options.parse_args()
     groups = articles(args.data)
     if not groups:
         sys.exit(f"no dumps under {args.data}: name their folder with --data")
     there = {module: has(args.peer_python, module) for module in ("wikiextractor", "mwparserfromhell")}
     holes: list[str] = []
+    english: list[str] = []
     print(f"{'language':10}{'system':32}{'articles':>9}{'markup %':>10}{'holes ‰':>9}{'agreed words %':>16}")
     for language, pages in groups.items():
         found = renderings(pages, args.peer_python, there)
@@ -185,7 +190,9 @@ def main() -> None:
             marked = sum(bool(MARKUP.search(text)) for text in texts.values())
             sentences = [s for text in texts.values() for s in SENTENCE.split(text) if s and len(s) > 20]
             holed = [sentence for sentence in sentences if HOLE.search(sentence)]
-            holes += holed if name == "corpusmill" else []
+            if name == "corpusmill":
+                holes += holed
+                english += sentences if language == "en" else []
             score = (
                 f"{100 * agreement([texts.get(at, '') for at in ids], peers):16.2f}"
                 if len(peers) == 2
@@ -195,8 +202,11 @@ def main() -> None:
                 f"{language:10}{name:32}{len(texts):9}{100 * marked / len(ids):10.2f}"
                 f"{1000 * len(holed) / max(1, len(sentences)):9.2f}{score}"
             )
-    for sentence in random.Random(0).sample(holes, min(args.holes, len(holes))):
-        print("\n" + sentence)
+    for title, found, n in (("count as holes", holes, args.holes), ("English, at random", english, args.sentences)):
+        if n:
+            print(f"\nof {len(found)} sentences ({title}), drawn by seed {args.seed}:")
+        for number, sentence in enumerate(random.Random(args.seed).sample(found, min(n, len(found))), 1):
+            print(f"{number:4} {sentence}")
 
 
 if __name__ == "__main__":

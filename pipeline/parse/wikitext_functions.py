@@ -11,7 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.parse.mediawiki_site import language_codes
 from pipeline.parse.wikitext_units import convert, group
@@ -60,9 +60,10 @@ def _join(call: Call) -> str:
 
 @_function
 def _ipa(call: Call) -> str:
-    """``{{IPA|/x/}}``, and the later ``{{IPA|de|x}}``."""
+    """``{{IPA|/x/}}``, the later ``{{IPA|de|x}}``, and ``{{IPA-de|x}}``, which sets its own brackets."""
     first, second = call.get("1"), call.get("2")
-    return second if second and first.lower() in language_codes() else first
+    sounds = second if second and first.lower() in language_codes() else first
+    return f"[{sounds}]" if call.star and sounds and sounds[0] not in "[/" else sounds
 
 
 _IPA_NOTES = frozenset("lang pron us uk local icon ipa also en small links".split())  # noqa: SIM905
@@ -90,6 +91,17 @@ def _interlanguage(call: Call) -> str:
 def _chemistry(call: Call) -> str:
     """``{{chem|H|2|O}}`` -> H₂O."""
     return "".join(to_script(value, "sub") if value.isdigit() else value for value in call.positional())
+
+
+_FORMULA_NUMBER = re.compile(r"(?<=[A-Za-z)\]])\d{1,4}|\^\d?[+\-−]|[+\-−]$")
+
+
+@_function
+def _formula(call: Call) -> str:
+    """``{{chem2|H2SO4}}`` -> H₂SO₄, with charges after "^" or at the end."""
+    return _FORMULA_NUMBER.sub(
+        lambda match: to_script(match[0].lstrip("^"), "sub" if match[0].isdigit() else "sup"), call.get("1")
+    )
 
 
 _SCRIPTS = {
@@ -154,15 +166,28 @@ def _ordinal(call: Call) -> str:
 
 @_function
 def _ship(call: Call) -> str:
-    """``{{USS|Enterprise|CV-6}}`` -> USS Enterprise (CV-6)."""
-    name, hull = call.get("1"), call.get("2")
-    return f"{call.word} {name}" + (f" ({hull})" if hull and call.get("3") != "2" else "") if name else ""
+    """``{{USS|Enterprise|CV-6}}`` -> USS Enterprise (CV-6); the third argument says which parts are shown."""
+    name, hull, parts = call.get("1"), call.get("2"), call.get("3")
+    if not name or parts == "1":
+        return hull
+    if parts == "2":
+        return name
+    return f"{call.word} {name}" + (f" ({hull})" if hull and parts != "6" else "")
 
 
 @_function
 def _sic(call: Call) -> str:
     word = call.get("1") + call.get("2")
     return word if call.get("hide") or call.get("nolink") == "hide" else f"{word} [sic]".strip()
+
+
+_CELLS = {"n/a": "N/A", "na": "N/A", "tba": "TBA", "tbd": "TBD", "dunno": "?", "nom": "Nominated"}
+
+
+@_function
+def _cell(call: Call) -> str:
+    """Cells of tables that are called what they show: ``{{yes}}``, ``{{n/a}}``."""
+    return call.get("1") or _CELLS.get(call.name) or call.name.rstrip("2").capitalize()
 
 
 @_function
@@ -192,9 +217,34 @@ def _service(call: Call) -> str:
     return call.get("2", "1")
 
 
+_VERSE = re.compile(r"\d+(?:[:.,]\d.*)?")
+
+
+@_function
+def _verse(call: Call) -> str:
+    """``{{bibleverse|1|Corinthians|1:2|KJV}}`` -> 1 Corinthians 1:2; the number of the book may stand apart."""
+    first, *rest = [value for value in call.positional() if value] or [""]
+    out = [first]
+    for value in rest:
+        out.append(value)
+        if _VERSE.fullmatch(value) or len(out) == 3:
+            break
+    return " ".join(out)
+
+
+@_function
+def _route(call: Call) -> str:
+    """``{{jct|state=CA|US|101|SR|1|city1=Ventura}}`` -> US 101 / SR 1 in Ventura."""
+    values = call.positional()
+    pairs = zip(values[::2], values[1::2], strict=False)
+    routes = [f"{kind}{'-' if kind == 'I' else ' '}{number}" for kind, number in pairs]
+    place = call.get("city1", "location1")
+    return " / ".join(route.strip() for route in routes) + (f" in {place}" if place else "")
+
+
 @_function
 def _harvard(call: Call) -> str:
-    """``{{harvtxt|Smith|Jones|2000|p=5}}`` -> Smith & Jones (2000, p. 5)."""
+    """``{{harvtxt|Smith|Jones|2000|p=5}}`` -> Smith & Jones (2000, p. 5); ``plain``: without brackets."""
     values = [value for value in call.positional() if value]
     if not values:
         return ""
@@ -202,7 +252,44 @@ def _harvard(call: Call) -> str:
     place = f"p. {call.get('p')}" if call.get("p") else f"pp. {call.get('pp')}" if call.get("pp") else ""
     inside = ", ".join(part for part in (year, place) if part)
     names = " & ".join(values) if len(values) < 3 else f"{values[0]} et al." if len(values) > 3 else ", ".join(values)
+    if call.word:
+        return f"{names} {inside}".strip()
     return f"{names} ({inside})".strip() if inside else names
+
+
+@_function
+def _biography(call: Call) -> str:
+    """The first sentence of Italian biographies, ``{{Bio|Nome=..|Cognome=..|AnnoNascita=..|Attività=..}}``."""
+    get, woman = call.get, call.get("Sesso").upper() == "F"
+    dates = []
+    for event in ("Nascita", "Morte"):
+        place, day, year = (get(key + event) for key in ("Luogo", "GiornoMese", "Anno"))
+        dates.append(", ".join(part for part in (place, f"{day} {year}".strip()) if part))
+    born, died = dates
+    inside = get("PreData") + ("; " if get("PreData") and any(dates) else "")
+    inside += f"{born} – {died}" if died else born
+    name = " ".join(part for part in (get("Titolo"), get("Nome"), get("Cognome")) if part)
+    if get("PostCognome"):
+        name += {",": "", ";": "", "(": " "}.get(get("PostCognome")[0], ", ") + get("PostCognome")
+    out = f"{name} ({inside})" if inside else name
+    if get("FineIncipit"):
+        return f"{out} {get('FineIncipit')}"
+    work = [value for key in ("Attività", "Attività2", "Attività3") if (value := get(key))]
+    if not name or not work:
+        return ""
+    others = get("AttivitàAltre")
+    if others:
+        listed = ", ".join(work) + ("" if others[0] in ",;" else " ") + others
+    else:
+        listed = " e ".join(filter(None, (", ".join(work[:-1]), work[-1])))
+    article = "una " if woman else "uno " if re.match("(?i)s[^aeiou]|z|gn|ps|x|y", listed) else "un "
+    if woman and listed[0].lower() in "aeiou":
+        article = "un'"
+    nation = " ".join(part for part in (get("Nazionalità"), get("NazionalitàNaturalizzato")) if part)
+    after = get("PostNazionalità")
+    after = after if not after or after[0] in ",;." else " " + after
+    verb = "è stata" if woman else "è stato"
+    return f"{out} {verb if died else 'è'} {article}{listed} {nation}".rstrip() + after.rstrip(".") + "."
 
 
 @_function
@@ -214,23 +301,53 @@ def _sortname(call: Call) -> str:
 # Numbers
 
 
+_MEASURES = {
+    "mq": "m²", "km2": "km²", "kmq": "km²", "m2": "m²", "mc": "m³", "m3": "m³", "km3": "km³", "°c": "°C", "c": "°C",
+    "k": "K", "hz": "Hz", "w": "W", "v": "V", "a": "A", "pa": "Pa",
+}  # fmt: skip
+
+
 @_function
 def _measured(call: Call) -> str:
-    """A number before the unit that names the template: Italian ``{{m|5}}`` -> 5 m."""
-    unit = {
-        "mq": "m²",
-        "km2": "km²",
-        "kmq": "km²",
-        "m2": "m²",
-        "mc": "m³",
-        "m3": "m³",
-        "km3": "km³",
-        "°c": "°C",
-        "c": "°C",
-    }
-    name = {"k": "K", "hz": "Hz", "w": "W", "v": "V", "a": "A", "pa": "Pa"}.get(call.name, call.name)
-    number = call.get("1")
-    return f"{formatnum(number, call.language)} {unit.get(call.name, name)}".strip()
+    """A number before its unit, or before the one that names the template: Italian ``{{M|5|ul=km}}``, ``{{mm|5}}``."""
+    first, sign, second = [*call.positional(), "", "", ""][:3]
+    unit = call.get("ul", "u", "um") or ("" if sign else second) or _MEASURES.get(call.name, call.name)
+    until = f"{sign}{formatnum(second, call.language)}" if sign and second else ""
+    return f"{formatnum(first, call.language)}{until} {unit}".strip()
+
+
+_LEVELS = {"DE-NN": "ü. NN", "DE-NHN": "ü. NHN", "DE-HN": "ü. HN", "AT": "ü. A.", "CH": "ü. M.", "IT": "s.l.m."}
+
+
+@_function
+def _elevation(call: Call) -> str:
+    """German ``{{Höhe|1234|DE-NHN|link=true}}`` -> 1234 m ü. NHN."""
+    level = _LEVELS.get(call.get("2"), "")
+    return f"{call.get('1')} m {level}".strip() if call.get("1") else ""
+
+
+_INDIAN = {"k": "thousand", "l": "lakh", "c": "crore", "lc": "lakh crore", "m": "million", "b": "billion"}
+
+
+@_function
+def _rupees(call: Call) -> str:
+    """``{{INRConvert|5|c}}`` -> ₹5 crore; what it is in dollars depends on the day."""
+    return f"₹{call.get('1')} {_INDIAN.get(call.get('2'), '')}".strip()
+
+
+@_function
+def _density(call: Call) -> str:
+    """``{{pop density|1000|50|km2|sqmi}}`` -> 20/km² (52/sq mi)."""
+    people, area = (_decimal(call.get(key).replace(",", "")) for key in "12")
+    if people is None or not area:
+        return ""
+    value = people / area
+    number = f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+    return convert([number, "/" + (call.get("3") or "km2"), "/" + (call.get("4") or "sqmi")], call.args, call.language)
+
+
+def _decimal(text: str) -> Decimal | None:
+    return Decimal(text) if _PLAIN_NUMBER.fullmatch(text) else None
 
 
 @_function
@@ -300,7 +417,9 @@ def _fraction(call: Call) -> str:
 
 @_function
 def _convert(call: Call) -> str:
-    return convert(call.positional(), call.args)
+    """``{{convert|10|km|mi}}``; the rule's word ``short`` or a language other than English: symbols, not names."""
+    args = call.args if call.language == "en" and not call.word else {**call.args, "abbr": "on"}
+    return convert(call.positional(), args, call.language)
 
 
 @_function
@@ -327,16 +446,13 @@ def _coordinates(call: Call) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # Dates
 
-_MONTHS = {
-    "en": "January February March April May June July August September October November December",
-    "de": "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
-    "fr": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
-    "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
-    "it": "gennaio febbraio marzo aprile maggio giugno luglio agosto settembre ottobre novembre dicembre",
-    "ru": "января февраля марта апреля мая июня июля августа сентября октября ноября декабря",
-}
 _MONTH_NUMBERS = frozenset(map(str, range(1, 13)))
-_DAY_FORMS = {"de": "{d}. {m} {y}", "es": "{d} de {m} de {y}", "ja": "{y}年{m}月{d}日", "zh": "{y}年{m}月{d}日"}
+
+
+@cache
+def _data(name: str) -> dict[str, Any]:
+    """Names by the language they are written in, from the Unicode CLDR."""
+    return json.loads((Path(__file__).parent / "data" / f"{name}.json").read_text("utf-8"))
 
 
 def format_date(parts: list[str], language: str, day_first: bool = False) -> str:
@@ -344,14 +460,15 @@ def format_date(parts: list[str], language: str, day_first: bool = False) -> str
     year, month, day = [*parts, "", "", ""][:3]
     if language in ("ja", "zh"):
         return year + "年" + (f"{month.lstrip('0')}月" if month else "") + (f"{day.lstrip('0')}日" if day else "")
-    names = _MONTHS.get(language, _MONTHS["en"]).split()
+    whole, *names = _data("calendar").get(language) or _data("calendar")["en"]
     name = names[int(month) - 1] if month.lstrip("0") in _MONTH_NUMBERS else month
     day = day.lstrip("0") if day.isdigit() else day
-    if not day:
-        return f"{name} de {year}".strip() if language == "es" and name else f"{name} {year}".strip()
-    if language == "en":
-        return f"{day} {name} {year}".strip() if day_first else f"{name} {day}, {year}".rstrip(", ")
-    return _DAY_FORMS.get(language, "{d} {m} {y}").format(d=day, m=name, y=year).strip()
+    if not day or not name:
+        between = " de " if name and language in ("es", "pt", "gl") else " "
+        return f"{name}{between}{year}".strip()
+    if day_first and language == "en":
+        whole = "{d} {m} {y}"
+    return whole.format(d=day, m=name, y=year).strip(" ,")
 
 
 @_function
@@ -359,7 +476,7 @@ def _date(call: Call) -> str:
     """Year, month, day in that order; the word ``dmy`` says that the template has the day first."""
     values = call.positional()[:3]
     if call.word == "dmy":
-        values = values[::-1] if len(values) == 3 else values
+        values = values[::-1] if len(values) == 3 and not re.fullmatch(r"\d{4}", values[0]) else values
     if not values or not any(values):
         return ""
     if not values[0][:1].isdigit():
@@ -388,6 +505,16 @@ def _died_last(call: Call) -> str:
 
 
 @_function
+def _age(call: Call) -> str:
+    """Whole years between two dates, ``{{age|1930|5|6|2000|1|2}}`` -> 69; up to today is left out."""
+    values = call.positional()[:6]
+    if len(values) < 6 or not all(re.fullmatch("[0-9]{1,4}", value) for value in values):
+        return ""
+    born, month, day, year, last_month, last_day = map(int, values)
+    return str(year - born - ((last_month, last_day) < (month, day)))
+
+
+@_function
 def _century(call: Call) -> str:
     """French ``{{s|XIX}}`` -> XIXe siècle; the rule's word comes after, or says that "siècle" does not."""
     number, word = call.get("1").upper(), call.word
@@ -399,9 +526,31 @@ def _century(call: Call) -> str:
 
 @_function
 def _centuries(call: Call) -> str:
-    """French ``{{sp|XVIII|et|XIX}}`` -> XVIIIe et XIXe siècles."""
-    first, between, second = (call.get(key) for key in "123")
-    return f"{first.upper()}e {between} {second.upper()}e siècle {call.word}".strip() if first and second else ""
+    """French ``{{sp|XVIII|e|et|XIX|e|s}}`` -> XVIIIe et XIXe siècles."""
+    values = [value for value in call.positional() if value not in ("", "e", "er", "s")]
+    if len(values) < 3:
+        return ""
+    first, second = (f"{number.upper()}{'er' if number.upper() == 'I' else 'e'}" for number in (values[0], values[2]))
+    many = "s" if call.get("6", "4") == "s" else ""
+    return f"{first} {values[1]} {second} siècle{many} {call.word}".strip()
+
+
+_NAMED_CENTURY = re.compile(r"(-?)([ivxlc]+)(er|e)(.*)")
+
+
+@_function
+def _named_century(call: Call) -> str:
+    """French templates that are called what they show: ``{{XIXe siècle}}``, ``{{-Ve siècle}}``, ``{{IIe}}``."""
+    before, number, ordinal, rest = _NAMED_CENTURY.fullmatch(call.name).groups()  # type: ignore[union-attr]
+    rest = rest.replace("av. j.-c.", "av. J.-C.") + (" av. J.-C." if before else "")
+    return number.upper() + ordinal + rest
+
+
+@_function
+def _siglo(call: Call) -> str:
+    """Spanish ``{{siglo|V|a||s}}`` -> siglo V a. C."""
+    era = {"a": " a. C.", "d": " d. C."}.get(call.get("2").lower(), "")
+    return f"siglo {call.get('1')}{era}" if call.get("1") else ""
 
 
 @_function
@@ -425,48 +574,92 @@ def _years(call: Call) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # Languages
 
+# How a wiki writes "in this language: text"; the others write the text alone.
 _NAMED = {
-    "fr": "en {name} : {text}", "es": "en {name}, {text}", "it": "in {name} {text}", "de": "{name} {text}",
-    "zh": "{name}：{text}", "ru": "{name} {text}",
+    "en": "{name}: {text}", "fr": "en {name} : {text}", "es": "en {name}, {text}", "it": "in {name} {text}",
+    "de": "{name} {text}", "zh": "{name}：{text}", "ru": "{name} {text}", "uk": "{name} {text}", "pl": "{name} {text}",
+    "ja": "{name}: {text}", "ko": "{name}: {text}", "pt": "em {name}: {text}", "nl": "{name}: {text}",
+    "sv": "{name}: {text}", "nb": "{name}: {text}", "da": "{name}: {text}", "tr": "{name}: {text}",
+    "vi": "{name}: {text}", "id": "bahasa {name}: {text}", "ar": "ب{name}: {text}", "fa": "به {name}: {text}",
+    "ca": "en {name} {text}", "gl": "en {name}: {text}", "hr": "{name}: {text}", "sr": "{name}: {text}",
 }  # fmt: skip
-_RUSSIAN = {
-    "en": "англ.", "de": "нем.", "fr": "фр.", "it": "итал.", "es": "исп.", "la": "лат.", "grc": "др.-греч.",
-    "el": "греч.", "uk": "укр.", "be": "белор.", "pl": "польск.", "ja": "яп.", "zh": "кит.", "ar": "араб.",
-    "he": "ивр.",
-    "tr": "тур.", "pt": "порт.", "nl": "нидерл.", "sv": "швед.", "cs": "чеш.", "ka": "груз.", "hy": "арм.",
-    "ko": "кор.",
-}  # fmt: skip
+_SHORT_NAMES = {
+    "ru": """en англ. de нем. fr фр. it итал. es исп. la лат. grc др.-греч. el греч. uk укр. be белор. pl польск. ja яп.
+        zh кит. ar араб. he ивр. tr тур. pt порт. nl нидерл. sv швед. cs чеш. ka груз. hy арм. ko кор. tt тат. kk каз.
+        sr серб. hr хорв. bg болг. hu венг. ro рум. fi фин. da дат. no норв. nb норв. sk словацк. sl словен. sq алб.
+        mk макед. lt лит. lv латыш. et эст. az азерб. uz узб. ky кирг. ba башк. cv чуваш. os осет. ce чечен. fa перс.
+        sa санскр. vi вьетн. th тайск. ca кат. eu баск. ga ирл. cy валл. is исл. mn монг. tg тадж. tk туркм. yi идиш
+        cu ст.-слав. crh крымскотат. ab абх. ast астур.""",
+    "uk": """en англ. de нім. fr фр. it італ. es ісп. la лат. grc дав.-гр. el грец. ru рос. be біл. pl пол. ja яп.
+        zh кит. ar араб. he івр. tr тур. pt порт. nl нід. sv швед. cs чес. ka груз. hy вірм. ko кор. hu угор. ro рум.
+        bg болг. sr серб. hr хорв. sk словац. sl словен. lt лит. lv латис. et ест. fi фін. da дан. no норв. fa перс.
+        tt татар. kk казах. uz узб. az азерб. crh крим. sa санскр. vi в'єт. yi їдиш""",
+    "pl": """
+        en ang. de niem. fr fr. it wł. es hiszp. la łac. grc gr. el gr. ru ros. uk ukr. be białorus. cs cz. sk słow.
+        pt port. nl niderl. sv szw. hu węg. ja jap. zh chiń. ko kor. ar arab. he hebr. tr tur. lt lit. lv łot. ro rum.
+        bg bułg. sr serb. hr chorw. da duń. no norw. fi fiń. et est. fa pers. ka gruz. hy orm. vi wiet. ca kat.""",
+}
+_OTHER_CODES = {"rus": "ru", "ukr": "uk", "bel": "be", "deu": "de", "fra": "fr", "jpn": "ja", "zho": "zh", "ara": "ar"}
 
 
 @cache
-def _languages() -> dict[str, dict[str, str]]:
-    """Names of languages (CLDR) by the language they are written in."""
-    return json.loads((Path(__file__).parent / "data" / "languages.json").read_text("utf-8"))
+def _short_names(language: str) -> dict[str, str]:
+    words = _SHORT_NAMES.get(language, "").split()
+    return dict(zip(words[::2], words[1::2], strict=True))
 
 
 def language_name(code: str, language: str) -> str:
     """The name of a language in another one, or "" where it is not known."""
-    names = _languages().get(language, {})
-    code = code.lower()
-    name = names.get(code) or names.get(code.partition("-")[0], "")
-    if language == "ru":
-        return _RUSSIAN.get(code, name)
-    return name.lower() if language == "de" else name
+    names, short = _data("languages").get(language, {}), _short_names(language)
+    code = _OTHER_CODES.get(code.lower(), code.lower())
+    base = code.partition("-")[0]
+    name = short.get(code) or short.get(base) or names.get(code) or names.get(base, "")
+    return name[:1].lower() + name[1:] if language in ("de", "vi") else name
+
+
+# Codes of sport and diplomacy that differ from ISO 3166.
+_SPORT_CODES = """
+    ALG DZA ANG AGO BAH BHS BAN BGD BAR BRB BOT BWA BUL BGR BUR BFA CAM KHM CGO COG CHA TCD CHI CHL CRC CRI
+    CRO HRV DEN DNK ESA SLV FIJ FJI GAM GMB GER DEU GRE GRC GUA GTM GUI GIN HAI HTI HON HND INA IDN IRI IRN KSA SAU
+    KUW KWT LAT LVA LIB LBN LBA LBY MAD MDG MAS MYS MAW MWI MGL MNG MYA MMR NED NLD NEP NPL NGR NGA NIG NER OMA OMN
+    PAR PRY PHI PHL POR PRT PUR PRI RSA ZAF SIN SGP SLO SVN SRI LKA SUD SDN SUI CHE TAN TZA TOG TGO TPE TWN UAE ARE
+    URU URY VIE VNM ZAM ZMB ZIM ZWE ENG GBR ROU ROU MON MCO VAT VAT"""
+
+
+@cache
+def _sport_codes() -> dict[str, str]:
+    words = _SPORT_CODES.split()
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
+def country_name(code: str, language: str) -> str:
+    """The name of a country by its code of three letters (ISO 3166, and those of sport), or "" where it has none."""
+    names = _data("countries").get(language, {})
+    return names.get(code) or names.get(_sport_codes().get(code, ""), "")
+
+
+@_function
+def _country(call: Call) -> str:
+    """``{{flag|FRA}}`` and ``{{flag|France}}`` -> France."""
+    value = call.get("name", "1")
+    return country_name(value, call.language) or value
 
 
 @_function
 def _language(call: Call) -> str:
     """``{{lang-el|text|transliteration|meaning}}`` -> Greek: text, romanized: transliteration, lit. 'meaning'."""
-    text = call.get("1", "2") if call.word != "code" else call.get("2")
-    code = call.star if call.word != "code" else call.get("1")
+    shift = call.word == "code"  # the code is the first argument and not a part of the name
+    text = call.get("2") if shift else call.get("1", "2")
+    code = call.get("1") if shift else call.star
     if not text:
         return ""
     name = language_name(code, call.language)
     if call.get("links") == "no" and call.get("label") == "none":
         name = ""
-    out = _NAMED.get(call.language, "{name}: {text}").format(name=name, text=text) if name else text
+    out = _NAMED.get(call.language, "{text}").format(name=name, text=text) if name else text
     if call.language == "en":
-        romanized, meaning = call.get("translit", "2"), call.get("lit", "3")
+        romanized = call.get("translit", "tr", "r", "3" if shift else "2")
+        meaning = call.get("lit", "4" if shift else "3")
         out += (f", romanized: {romanized}" if romanized else "") + (f", lit. '{meaning}'" if meaning else "")
     return out
 
@@ -558,6 +751,11 @@ def _switch(parts: list[str], language: str) -> str:
     return fallback
 
 
+def _tag(parts: list[str], language: str) -> str:
+    """``{{#tag:ref|..}}``: what the extension tag of that name would show."""
+    return _strip_all(parts)[1] if parts[0].strip().lower() in ("nowiki", "pre", "poem", "small", "chem", "ce") else ""
+
+
 PARSER_FUNCTIONS: dict[str, Callable[[list[str], str], str]] = {
     "formatnum": lambda parts, language: formatnum(parts[0], language),
     "lc": lambda parts, language: parts[0].lower(),
@@ -573,6 +771,7 @@ PARSER_FUNCTIONS: dict[str, Callable[[list[str], str], str]] = {
     "#if": _if,
     "#ifeq": _ifeq,
     "#switch": _switch,
+    "#tag": _tag,
     "#iferror": lambda parts, language: _strip_all(parts)[2],
     "#ifexist": lambda parts, language: _strip_all(parts)[1],
     "nowiki": lambda parts, language: parts[0],

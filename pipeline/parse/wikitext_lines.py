@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 
 from pipeline.parse.wikitext_brackets import BREAK, HOLE, LOST, NOTE
@@ -44,8 +45,11 @@ def resolve_tables(text: str, table: Callable[[str], str]) -> str:
 
 
 def table_rows(source: str) -> str:
-    """A table as lines, one a row, its cells parted by `` | ``; tables inside it are left out."""
-    rows: list[list[str]] = [[]]
+    """A table as lines, one a row, its cells parted by `` | ``; tables inside it are left out.
+
+    A cell that spans several rows stands in each of them.
+    """
+    rows: list[list[_Cell]] = [[]]
     depth = 0
     for line in source.split("\n"):
         line = line.strip(" \t\x00\x06\x07")
@@ -63,9 +67,42 @@ def table_rows(source: str) -> str:
             cells = line[1:].replace("!!", "||") if line[0] == "!" else line[1:]
             rows[-1] += [_cell(cell) for cell in cells.split("||")]
         elif rows[-1] and line:
-            rows[-1][-1] += " " + line
-    lines = (" | ".join(cell for cell in row if cell) for row in rows)
+            rows[-1][-1].text += " " + line
+    lines = (" | ".join(filter(None, row)) for row in _spread(rows, len(source)))
     return "\n" + "\n".join(line for line in lines if line) + "\n"
+
+
+@dataclass(slots=True)
+class _Cell:
+    text: str
+    rows: int = 1
+    columns: int = 1
+
+
+def _spread(rows: list[list[_Cell]], budget: int) -> Iterator[list[str]]:
+    """The texts of each row, with those of the cells that reach into it from above, up to ``budget`` characters."""
+    reaching: dict[int, _Cell] = {}  # by column, ascending; `rows` counts those still to come
+    for row in rows:
+        if not row:
+            continue
+        texts: list[str] = []
+        column = 0
+        above, reaching = (reaching if budget > 0 else {}), {}
+        cells = iter(row)
+        while True:
+            if cell := above.pop(column, None):
+                budget -= len(cell.text) + 3
+            elif (cell := next(cells, None)) is None:
+                if not above:
+                    break
+                column = next(iter(above))  # the columns before it are empty here
+                continue
+            texts.append(cell.text)
+            cell.rows -= 1
+            if cell.rows > 0:
+                reaching[column] = cell
+            column += cell.columns
+        yield texts
 
 
 _ONLY_ATTRIBUTES = re.compile(
@@ -75,14 +112,21 @@ _ONLY_ATTRIBUTES = re.compile(
 )
 
 
-def _cell(source: str) -> str:
-    """The text of a cell, without the attributes that may stand before a bar of its own."""
+_SPAN = re.compile(r"\b(row|col)span\s*=\s*[\"']?\s*(\d{1,3})", re.IGNORECASE)
+
+
+def _cell(source: str) -> _Cell:
+    """A cell, without the attributes that may stand before a bar of its own."""
     attributes, bar, text = source.partition("|")
+    spans: dict[str, int] = {}
     if bar and ("=" in attributes or not attributes.strip()) and "[" not in attributes:
         source = text
+        if "span" in attributes:
+            spans = {name.lower(): max(int(number), 1) for name, number in _SPAN.findall(attributes)}
     elif not bar and len(source) < 200 and _ONLY_ATTRIBUTES.fullmatch(source):  # a template held the rest of the cell
-        return ""
-    return " ".join(source.replace(HOLE, " ").replace(LOST, " ").replace(NOTE, " ").split())
+        source = ""
+    text = " ".join(source.replace(HOLE, " ").replace(LOST, " ").replace(NOTE, " ").split())
+    return _Cell(text, spans.get("row", 1), spans.get("col", 1))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

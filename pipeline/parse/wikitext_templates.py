@@ -22,10 +22,11 @@ from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.parse.wikitext_brackets import HOLE, LOST
-from pipeline.parse.wikitext_functions import FUNCTIONS, PARSER_FUNCTIONS, VARIABLES, Args, Call
+from pipeline.parse.wikitext_functions import FUNCTIONS, PARSER_FUNCTIONS, VARIABLES, Args, Call, country_name
 
 Rule = Callable[[Args], str]
 _MOST_CACHED = 50_000
+_COUNTRY = re.compile("[A-Z]{3}")
 
 
 def arguments(parts: list[str]) -> Args:
@@ -35,7 +36,10 @@ def arguments(parts: list[str]) -> Args:
     for part in parts:
         key, equals, value = part.partition("=")
         if equals:
-            args[key.strip()] = value.strip()
+            key, value = key.strip(), value.strip()
+            args[key] = value
+            if key and not key.islower():  # "Text" where a rule says "text"
+                args.setdefault(key.lower(), value)
         else:
             position += 1
             args[str(position)] = part.strip()
@@ -183,5 +187,9 @@ class Templates:
         rule = self.rule(name)
         if rule is None:
             variable = None if parts else VARIABLES.get(name.strip())
-            return variable(title) if variable else LOST
+            if variable:
+                return variable(title)
+            if _COUNTRY.fullmatch(name.strip()) and (country := country_name(name.strip(), self.language)):
+                return HOLE if parts and parts[0].strip() == "#" else country  # a flag and the country's name
+            return LOST
         return rule(arguments(parts)) or HOLE

@@ -11,14 +11,17 @@ import re
 from decimal import ROUND_HALF_UP, Decimal
 from typing import NamedTuple
 
-_SEPARATORS = {"de": (".", ","), "es": (" ", ","), "it": (" ", ","), "fr": (" ", ","), "ru": (" ", ",")}
+# As MediaWiki's messages of the language have them.
+_POINTS = frozenset("de nl id tr da el ro sr hr bs sl vi ca gl is eu mk".split())  # noqa: SIM905
+_SPACES = frozenset("fr ru uk be bg cs sk pl sv nb no nn fi hu et lv lt hy ka kk pt it es eo af".split())  # noqa: SIM905
+_FOUR_TOGETHER = frozenset("es it pt pl bg ru uk be".split())  # 1234, but 12 345  # noqa: SIM905
 
 
 def group(number: Decimal, language: str = "en") -> str:
     """A number with its thousands parted as the language does."""
-    thousands, point = _SEPARATORS.get(language, (",", "."))
+    thousands, point = (".", ",") if language in _POINTS else (" ", ",") if language in _SPACES else (",", ".")
     whole, _, fraction = f"{abs(number):f}".partition(".")
-    if len(whole) > (4 if thousands == " " else 3):
+    if len(whole) > (4 if language in _FOUR_TOGETHER else 3):
         whole = f"{int(whole):,}".replace(",", thousands)
     return ("−" if number < 0 else "") + whole + (point + fraction if fraction else "")
 
@@ -48,6 +51,8 @@ length fathom 1.8288 fathom fathom fathoms m
 length furlong 201.168 furlong furlong furlongs m
 length chain 20.1168 chain chain chains m
 length league 4828.032 league league leagues km
+length hand 0.1016 h hand hands in
+length rod 5.0292 rod rod rods m
 length ly 9.4607304725808e15 ly light-year light-years pc
 length pc 3.0856775814913673e16 pc parsec parsecs ly
 length AU 149597870700 AU astronomical_unit astronomical_units km
@@ -70,6 +75,10 @@ mass oz 0.028349523125 oz ounce ounces g
 mass gr 6.479891e-5 gr grain grains mg
 mass ozt 0.0311034768 ozt troy_ounce troy_ounces g
 mass st 6.35029318 st stone stone kg
+mass cwt 50.80234544 long_cwt long_hundredweight long_hundredweight kg
+mass kt 1e6 kt kilotonne kilotonnes LT
+mass Mt 1e9 Mt megatonne megatonnes LT
+mass ct 0.0002 carat carat carats g
 mass ST 907.18474 short_tons short_ton short_tons t
 mass LT 1016.0469088 long_tons long_ton long_tons t
 volume m3 1 m³ cubic_metre cubic_metres cuft
@@ -93,6 +102,11 @@ speed km/s 1000 km/s kilometre_per_second kilometres_per_second mi/s
 speed mph 0.44704 mph mile_per_hour miles_per_hour km/h
 speed mi/s 1609.344 mi/s mile_per_second miles_per_second km/s
 speed ft/s 0.3048 ft/s foot_per_second feet_per_second m/s
+speed km/min 16.666666666666668 km/min kilometre_per_minute kilometres_per_minute mi/min
+speed ft/min 0.00508 ft/min foot_per_minute feet_per_minute m/min
+speed m/min 0.016666666666666666 m/min metre_per_minute metres_per_minute ft/min
+speed cm/s 0.01 cm/s centimetre_per_second centimetres_per_second in/s
+speed in/s 0.0254 in/s inch_per_second inches_per_second cm/s
 speed kn 0.5144444444444445 kn knot knots km/h
 force N 1 N newton newtons lbf
 force kN 1000 kN kilonewton kilonewtons lbf
@@ -100,8 +114,14 @@ force lbf 4.4482216152605 lbf pound-force pounds-force N
 power W 1 W watt watts hp
 power kW 1000 kW kilowatt kilowatts hp
 power MW 1e6 MW megawatt megawatts hp
+power GW 1e9 GW gigawatt gigawatts hp
+power bhp 745.69987158227 bhp brake_horsepower brake_horsepower kW
+power shp 745.69987158227 shp shaft_horsepower shaft_horsepower kW
+power ihp 745.69987158227 ihp indicated_horsepower indicated_horsepower kW
 power hp 745.69987158227 hp horsepower horsepower kW
 power PS 735.49875 PS metric_horsepower metric_horsepower kW
+pressure ksi 6894757.293168 ksi kilopound_per_square_inch kilopounds_per_square_inch MPa
+pressure GPa 1e9 GPa gigapascal gigapascals psi
 pressure Pa 1 Pa pascal pascals psi
 pressure kPa 1000 kPa kilopascal kilopascals psi
 pressure MPa 1e6 MPa megapascal megapascals psi
@@ -118,12 +138,40 @@ energy MJ 1e6 MJ megajoule megajoules kWh
 energy cal 4.184 cal calorie calories J
 energy kcal 4184 kcal kilocalorie kilocalories kJ
 energy kWh 3.6e6 kWh kilowatt-hour kilowatt-hours MJ
+energy MWh 3.6e9 MWh megawatt-hour megawatt-hours GJ
+energy GWh 3.6e12 GWh gigawatt-hour gigawatt-hours TJ
+energy TWh 3.6e15 TWh terawatt-hour terawatt-hours PJ
+energy GJ 1e9 GJ gigajoule gigajoules kWh
+energy TJ 1e12 TJ terajoule terajoules GWh
+energy PJ 1e15 PJ petajoule petajoules TWh
+energy ftlbf 1.3558179483314004 ft⋅lb foot-pound foot-pounds J
+energy BTU 1055.05585262 BTU British_thermal_unit British_thermal_units kJ
+force tf 9806.65 tf tonne-force tonnes-force kN
+force kgf 9.80665 kgf kilogram-force kilograms-force lbf
 torque Nm 1 N⋅m newton_metre newton_metres lbft
 torque lbft 1.3558179483314 lb⋅ft pound-foot pound-feet Nm
-density /km2 1 /km² inhabitant_per_square_kilometre inhabitants_per_square_kilometre /sqmi
-density /sqmi 0.3861021585424458 /sq_mi inhabitant_per_square_mile inhabitants_per_square_mile /km2
+people /km2 1 /km² inhabitant_per_square_kilometre inhabitants_per_square_kilometre /sqmi
+people /sqmi 0.3861021585424458 /sq_mi inhabitant_per_square_mile inhabitants_per_square_mile /km2
 flow m3/s 1 m³/s cubic_metre_per_second cubic_metres_per_second cuft/s
+flow L/s 0.001 L/s litre_per_second litres_per_second cuft/s
+flow m3/h 0.0002777777777777778 m³/h cubic_metre_per_hour cubic_metres_per_hour cuft/h
+flow m3/d 1.1574074074074073e-5 m³/d cubic_metre_per_day cubic_metres_per_day cuft/d
+flow cuft/h 7.865790720e-6 cu_ft/h cubic_foot_per_hour cubic_feet_per_hour m3/h
+flow cuft/d 3.27741280e-7 cu_ft/d cubic_foot_per_day cubic_feet_per_day m3/d
+flow USgal/min 6.30901964e-5 US_gal/min US_gallon_per_minute US_gallons_per_minute L/s
+flow USgal/d 4.38126363889e-8 US_gal/d US_gallon_per_day US_gallons_per_day L/d
+flow L/d 1.1574074074074074e-8 L/d litre_per_day litres_per_day USgal/d
+flow bbl/d 1.84013e-6 bbl/d barrel_per_day barrels_per_day m3/d
 flow cuft/s 0.028316846592 cu_ft/s cubic_foot_per_second cubic_feet_per_second m3/s
+density kg/m3 1 kg/m³ kilogram_per_cubic_metre kilograms_per_cubic_metre lb/cuyd
+density g/cm3 1000 g/cm³ gram_per_cubic_centimetre grams_per_cubic_centimetre lb/cuin
+density lb/cuin 27679.90471 lb/cu_in pound_per_cubic_inch pounds_per_cubic_inch g/cm3
+density lb/cuft 16.018463374 lb/cu_ft pound_per_cubic_foot pounds_per_cubic_foot kg/m3
+density lb/cuyd 0.593276421 lb/cu_yd pound_per_cubic_yard pounds_per_cubic_yard kg/m3
+yield t/ha 0.1 t/ha tonne_per_hectare tonnes_per_hectare LT/acre
+yield kg/ha 1e-4 kg/ha kilogram_per_hectare kilograms_per_hectare lb/acre
+yield lb/acre 1.12085116e-4 lb/acre pound_per_acre pounds_per_acre kg/ha
+yield LT/acre 0.251070659 long_tons/acre long_ton_per_acre long_tons_per_acre t/ha
 temperature C 1 °C degree_Celsius degrees_Celsius F
 temperature F 0.5555555555555556 °F degree_Fahrenheit degrees_Fahrenheit C
 temperature K 1 K kelvin kelvins C
@@ -143,9 +191,11 @@ _OTHER_NAMES = {
     "pound": "lb", "pounds": "lb", "lbs": "lb", "ft3": "cuft", "mi3": "cumi", "in3": "cuin", "yd3": "cuyd",
     "cc": "cm3", "l": "L", "litre": "L", "liter": "L", "USgal": "usgal", "gal": "usgal", "U.S.gal": "usgal",
     "USfloz": "usfloz", "bbl": "oilbbl", "acre·ft": "acre.ft", "acre-ft": "acre.ft", "kph": "km/h",
-    "knot": "kn", "knots": "kn", "bhp": "hp", "shp": "hp", "ihp": "hp", "N.m": "Nm", "N·m": "Nm",
+    "knot": "kn", "knots": "kn", "N.m": "Nm", "N·m": "Nm",
     "lb.ft": "lbft", "lbf·ft": "lbft", "lb-ft": "lbft", "PD/km2": "/km2", "PD/sqmi": "/sqmi", "°C": "C",
     "°F": "F", "degC": "C", "degF": "F", "cum": "m3", "cu ft/s": "cuft/s", "ton": "ST",
+    "oilbbl/d": "bbl/d", "long cwt": "cwt", "ft·lbf": "ftlbf",
+    "ft.lbf": "ftlbf", "hands": "hand", "carat": "ct", "cumecs": "m3/s", "cusecs": "cuft/s", "gpm": "USgal/min",
     "micron": "um", "μm": "um", "au": "AU", "NM": "nmi", "troy oz": "ozt", "stone": "st", "mL": "ml",
 }  # fmt: skip
 _RANGES = {
@@ -164,7 +214,7 @@ def _unit(code: str) -> _Unit | None:
     code = code.strip()
     if found := _UNITS.get(_OTHER_NAMES.get(code, code)):
         return found
-    power, rest = code[:2], code[2:]
+    power, rest = ("e3", code[1:]) if code.startswith("koilbbl") else (code[:2], code[2:])
     if power in _POWERS and (found := _UNITS.get(_OTHER_NAMES.get(rest, rest))):
         factor, word = _POWERS[power]
         default = found.default if found.kind == "temperature" else power + found.default
@@ -182,7 +232,7 @@ def _value(text: str) -> Decimal | None:
     return None
 
 
-def convert(parts: list[str], args: dict[str, str]) -> str:
+def convert(parts: list[str], args: dict[str, str], language: str = "en") -> str:
     """The text of ``{{convert|...}}``; where a unit is unknown, the quantity as it was given.
 
     ``parts`` are the positional arguments: numbers and range words, a unit, units or a precision.
@@ -202,7 +252,7 @@ def convert(parts: list[str], args: dict[str, str]) -> str:
         return " ".join(parts)
     unit = _unit(parts[at])
     given = "".join(
-        word + (group(value) if _NUMBER.fullmatch(number) else number)
+        word + (group(value, language) if _NUMBER.fullmatch(number) else number)
         for word, number in shown
         if (value := _value(number)) is not None
     )
@@ -220,7 +270,7 @@ def convert(parts: list[str], args: dict[str, str]) -> str:
         and second.kind == unit.kind
     ):
         values = [values[0] + low * Decimal(second.factor / unit.factor)]
-        spelled += " " + _spelled(second, group(low), low == 1, args)
+        spelled += " " + _spelled(second, group(low, language), low == 1, args)
         rest = rest[2:]
     targets = [found for word in rest if (found := _unit(word)) and found.kind == unit.kind]
     if not targets:
@@ -232,12 +282,14 @@ def convert(parts: list[str], args: dict[str, str]) -> str:
     places = max(_places(number) for _, number in shown)
     outputs = [
         "".join(
-            word + _converted(value, unit, target, places, precision, args)
+            word + _converted(value, unit, target, places, precision, args, language)
             for (word, _), value in zip(shown, values, strict=False)
         )
-        + _glue(target.symbol)
+        + (f" {target.many}" if args.get("abbr") == "off" else _glue(target.symbol))
         for target in targets
     ]
+    if args.get("adj") == "mid":  # "5-foot-high"
+        spelled += next((word for word in rest if word.startswith("-") and not word[1:].isdigit()), "")
     how = args.get("disp", "")
     if how in ("out", "output only", "output number only", "number"):
         return outputs[0]
@@ -248,6 +300,8 @@ def convert(parts: list[str], args: dict[str, str]) -> str:
         return f"{first} ({given}{_glue(unit.symbol)})"
     if how == "or":
         return f"{spelled} or {' or '.join(outputs)}"
+    if how == "comma":
+        return ", ".join((spelled, *outputs))
     return f"{spelled} ({'; '.join(outputs)})"
 
 
@@ -256,7 +310,7 @@ def _glue(symbol: str) -> str:
 
 
 def _spelled(unit: _Unit, number: str, one: bool, args: dict[str, str]) -> str:
-    if args.get("abbr") in ("on", "in", "yes") or unit.kind in ("temperature", "density"):
+    if args.get("abbr") in ("on", "in", "yes") or unit.kind in ("temperature", "people"):
         return number + _glue(unit.symbol)
     name = unit.one if one or args.get("adj") else unit.many
     if args.get("sp") == "us":
@@ -278,7 +332,13 @@ def _places(number: str) -> int:
 
 
 def _converted(
-    value: Decimal, unit: _Unit, target: _Unit, places: int, precision: int | None, args: dict[str, str]
+    value: Decimal,
+    unit: _Unit,
+    target: _Unit,
+    places: int,
+    precision: int | None,
+    args: dict[str, str],
+    language: str,
 ) -> str:
     if unit.kind == "temperature":
         celsius = {"°C": lambda v: v, "°F": lambda v: (v - 32) / 1.8, "K": lambda v: v - 273.15}[unit.symbol](
@@ -296,11 +356,11 @@ def _converted(
             precision = wanted - math.floor(math.log10(abs(result))) if result else 0
         elif re.fullmatch("[0-9]{1,6}", args.get("round", "")):
             step = int(args["round"]) or 1
-            return group(Decimal(round(result / step) * step))
+            return group(Decimal(round(result / step) * step), language)
         else:
             precision = places - math.floor(math.log10(ratio) + 0.52)
             least = 1 - math.floor(math.log10(abs(result))) if result and unit.kind != "temperature" else 0
             precision = max(precision, least)
     precision = max(-30, min(precision, 30))
     rounded = Decimal(repr(result)).quantize(Decimal(1).scaleb(-precision), ROUND_HALF_UP)
-    return group(Decimal(int(rounded)) if precision <= 0 else rounded)
+    return group(Decimal(int(rounded)) if precision <= 0 else rounded, language)

@@ -132,7 +132,27 @@ def test_templates(source: str, text: str):
         ("ja", "{{仮リンク|甲|en|A}}は{{lang-en|b}}、{{要出典範囲|丙|date=x}}", "甲は英語: b、丙"),
         ("zh", "{{le|甲|A}}、{{link-en|乙|B}}、{{lang-en|c}}", "甲、乙、英语：c"),
         ("ru", "{{нп5|А|Б}} {{lang-en|c}} {{s|д}}", "Б англ. c д"),
-        ("pl", "{{convert|1|mi|km}} {{nowrap|x}}", "1 mile (1.6 km) x"),
+        ("pl", "{{convert|1|mi|km}} {{nowrap|x}} {{j|en|y}} {{ang.}}", "1 mi (1,6 km) x ang. y (ang.)"),
+        (
+            "de",
+            "{{Höhe|12|DE-NHN}}, {{§|433|BGB}}, {{USA}}{{FRA|#}}, {{IPA|x}}",
+            "12 m ü. NHN, § 433 BGB, Vereinigte Staaten, [x]",
+        ),
+        ("de", "{{Zitat|Text=T|Autor=A}}", "„T“\n– A"),
+        (
+            "fr",
+            "{{sp|XVIII|e|et|XIX|e|s}}, {{-IIe siècle}}, {{XXe}}, {{Mgr|X}}",
+            "XVIIIe et XIXe siècles, IIe siècle av. J.-C., XXe, Mgr X",
+        ),
+        ("fr", "{{nombre|5000|ans}}, {{en anglais|x}}, {{date|1|2|2000}}", "5 000 ans, x, 1 février 2000"),
+        ("es", "{{siglo|V|a||s}}, {{formatnum:1234}}, {{formatnum:12345}}", "siglo V a. C., 1234, 12 345"),
+        ("it", "{{M|5|-|6|ul=km}}, {{M|5||kg}}", "5-6 km, 5 kg"),
+        ("ru", "{{lang-tt|x}}, {{км²|5}}, {{дата|1|5|2000}}", "тат. x, 5 км², 1 мая 2000"),
+        ("pt", "{{lang-en|x}}, {{dtlink|4|5|1980}}, {{fmtn|12345}}", "em inglês: x, 4 de maio de 1980, 12 345"),
+        ("uk", "{{lang-de|x}} {{FRA}} {{не перекладено|А|Б|en|C}}", "нім. x Франція Б"),
+        ("ja", "{{lang-fr-short|x}}、{{ITA}}、{{特殊文字|y}}{{efn2|z}}。", "仏: x、イタリア、y。"),
+        ("ar", "{{lang-en|x}}", "بالإنجليزية: x"),
+        ("nb", "{{formatnum:12345.6}} {{convert|5|km}} {{sitat|x}}", "12 345,6 5 km (3,1 mi) x"),
     ],
 )
 def test_templates_of_other_languages(language: str, source: str, text: str):
@@ -149,6 +169,8 @@ def test_options():
     table = "{| class='x'\n|+ Cap\n! A !! B\n|-\n| 1 || style='y' | [[2|two]]\n|-\n| x\ny\n|}"
     assert render(table, options=Options(tables=True)) == "Cap\nA | B\n1 | two\nx y"
     assert render('{|\n| a || colspan="2" {{yes}} || b = c\n|}', options=Options(tables=True)) == "a | b = c"
+    spans = "{|\n|rowspan=2|y||a\n|-\n|b||colspan=2|c\n|-\n|x||rowspan='3'|z\n|-\n|w\n|-\n|\n|}"
+    assert render(spans, options=Options(tables=True)) == "y | a\ny | b | c\nx | z\nw | z\nz"
     page = "Lead\n== Weblinks ==\n* x\n=== More ===\ny\n== Leben ==\nz\n== Eigenes ==\nw"
     assert render(page, DE, Options(drop_sections=True)) == "Lead\n\nLeben\nz\n\nEigenes\nw"
     assert render(page, DE, Options(sections=("eigenes", "Leben"))) == "Lead\n\nWeblinks\n- x\n\nMore\ny"
@@ -207,10 +229,40 @@ def test_own_template_rules():
         ("harvtxt|Smith|Jones|2000|p=5", "Smith & Jones (2000, p. 5)"),
         ("nihongo|Tokyo|東京|Tōkyō", "Tokyo (東京, Tōkyō)"),
         ("age|1990|1|1", ""),
+        ("age|1930|5|6|2000|1|2", "69"),
+        ("cvt|5|ft|6|in|cm|0", "5 ft 6 in (168 cm)"),
+        ("convert|5|ft|m|adj=mid|-high", "5-foot-high (1.5 m)"),
+        ("convert|10|g/cm3|disp=comma", "10 grams per cubic centimetre, 0.36 lb/cu in"),
+        ("pop density|1,000|50|km2|sqmi", "20/km² (52/sq mi)"),
+        ("chem2|SO4^2-", "SO₄²⁻"),
+        ("USS|Nimitz|CVN-68|6", "USS Nimitz"),
+        ("bibleverse||John|3:16|KJV", "John 3:16"),
+        ("bibleverse|1|Corinthians|1:2", "1 Corinthians 1:2"),
+        ("jct|state=CA|US|101|I|5|city1=Gorman", "US 101 / I-5 in Gorman"),
+        ("harvnb|Smith|2000|p=3", "Smith 2000, p. 3"),
+        ("flag|FRA", "France"),
+        ("fb|GER", "Germany"),
+        ("INRConvert|5|c", "₹5 crore"),
+        ("#tag:ref|note", ""),
     ],
 )
 def test_template_functions(call: str, text: str):
     assert render("{{" + call + "}}") == text
+
+
+def test_italian_biographies_begin_with_their_sentence():
+    """Every biography there begins with a template that writes its first sentence."""
+    bio = """{{Bio|Nome = Rita |Cognome = Levi |Sesso = F |LuogoNascita = Torino |GiornoMeseNascita = 22 aprile
+|AnnoNascita = 1909 |LuogoMorte = Roma |GiornoMeseMorte = 30 dicembre |AnnoMorte = 2012 |Attività = neurologa
+|Attività2 = accademica |Nazionalità = italiana |PostNazionalità = , Premio Nobel |Immagine = x.jpg}}
+Nel"""
+    sentence = (
+        "Rita Levi (Torino, 22 aprile 1909 – Roma, 30 dicembre 2012) è stata una neurologa e accademica italiana, "
+        "Premio Nobel.\nNel"
+    )
+    assert render(bio, SiteInfo(db="itwiki", language="it")) == sentence
+    short = "{{Bio|Nome=Ada|PostCognome=(detta A)|Sesso=F|AnnoNascita=1900|FineIncipit=fu poeta}}"
+    assert render(short, SiteInfo(db="itwiki", language="it")) == "Ada (detta A) (1900) fu poeta"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -282,6 +334,8 @@ HOSTILE = {
     "variants": "-{" * 100_000 + "}-" * 100_000,
     "headings": ("\n=" + "= " * 100) * 2_000,
     "cells": "{|\n|" + "a=" * 100_000 + "\n|}",
+    "spans": "{|\n|" + "||rowspan=999|" + "x" * 50_000 + "\n|-\n|y" * 50_000 + "\n|}",
+    "wide spans": "{|" + "\n|-" + "\n|rowspan=999 colspan=999|x" * 100_000 + "\n|-\n|y" * 20_000 + "\n|}",
     "ranges": "{{convert|" + "1|to|" * 50_000 + "}}",
     "digits": "{{val|" + "9" * 200_000 + "}}{{formatnum:" + "1" * 200_000 + "}}",
     "doubling": "{{verse translation|" * 60 + "x" * 1_000 + "|y}}" * 60,
