@@ -112,6 +112,7 @@ _ONLY_ATTRIBUTES = re.compile(
 )
 
 
+_NO_CELL_TEXT = re.compile(r"[\x00\x06\x07]|<br\s*/?>", re.IGNORECASE)
 _SPAN = re.compile(r"\b(row|col)span\s*=\s*[\"']?\s*(\d{1,3})", re.IGNORECASE)
 
 
@@ -125,7 +126,7 @@ def _cell(source: str) -> _Cell:
             spans = {name.lower(): max(int(number), 1) for name, number in _SPAN.findall(attributes)}
     elif not bar and len(source) < 200 and _ONLY_ATTRIBUTES.fullmatch(source):  # a template held the rest of the cell
         source = ""
-    text = " ".join(source.replace(HOLE, " ").replace(LOST, " ").replace(NOTE, " ").split())
+    text = " ".join(_NO_CELL_TEXT.sub(" ", source).split())
     return _Cell(text, spans.get("row", 1), spans.get("col", 1))
 
 

@@ -169,7 +169,7 @@ def test_options():
     table = "{| class='x'\n|+ Cap\n! A !! B\n|-\n| 1 || style='y' | [[2|two]]\n|-\n| x\ny\n|}"
     assert render(table, options=Options(tables=True)) == "Cap\nA | B\n1 | two\nx y"
     assert render('{|\n| a || colspan="2" {{yes}} || b = c\n|}', options=Options(tables=True)) == "a | b = c"
-    spans = "{|\n|rowspan=2|y||a\n|-\n|b||colspan=2|c\n|-\n|x||rowspan='3'|z\n|-\n|w\n|-\n|\n|}"
+    spans = "{|\n|rowspan=2|y||<br>a\n|-\n|b||colspan=2|c\n|-\n|x||rowspan='3'|z\n|-\n|w\n|-\n|\n|}"
     assert render(spans, options=Options(tables=True)) == "y | a\ny | b | c\nx | z\nw | z\nz"
     page = "Lead\n== Weblinks ==\n* x\n=== More ===\ny\n== Leben ==\nz\n== Eigenes ==\nw"
     assert render(page, DE, Options(drop_sections=True)) == "Lead\n\nLeben\nz\n\nEigenes\nw"
