@@ -78,16 +78,21 @@ def growth(dump: Path, folder: Path, base: int) -> None:
 
 
 def workers(dump: Path, folder: Path, copies: int) -> None:
-    """The map stages with one worker and with two, and ingest as a plain loop without Beam."""
+    """Every stage with one worker, with two and as `corpusmill plan` foresaw it; ingest as a loop without Beam."""
     source = folder / "many.xml.bz2"
     repeated(dump, copies, source, multistream=True)
     config = write_config(source, folder, unit=8_000_000)
     corpora = {n: str(folder / f"workers-{n}") for n in (0, 1, 2)}
+    planned = subprocess.run(
+        [str(Path(sys.executable).parent / "corpusmill"), "plan", config, "--json"], check=True, capture_output=True
+    )
+    plan = json.loads(planned.stdout)["stages"]
     before = wall_seconds([sys.executable, "-c", BARE_LOOP, config, corpora[0]])
-    print(f"\n{'':<12}{'1 worker':>10}{'2 workers':>11}{'ratio':>8}{'plain loop':>12}{'Beam adds':>11}")
+    print(f"\n{'':<12}{'1 worker':>10}{'2 workers':>11}{'ratio':>8}{'planned':>10}{'plain loop':>12}{'Beam adds':>11}")
     for stage in STAGES:
         wall = {n: run(stage, config, "--corpus", corpora[n], "--workers", str(n))[0] for n in (1, 2)}
         line = f"{stage:<12}{wall[1]:>10.1f}{wall[2]:>11.1f}{wall[1] / wall[2]:>8.2f}"
+        line += f"{plan[stage]['core_seconds']:>10.1f}"
         if stage == "ingest":
             line += f"{before:>12.1f}{100 * (wall[1] / before - 1):>10.1f}%"
         print(line, flush=True)

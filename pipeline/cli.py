@@ -16,11 +16,23 @@ import traceback
 from collections.abc import Sequence
 
 from pipeline import __version__
-from pipeline.commands import build, config, doctor, fetch, runs, status, tokenizer, trace, unlock, verify
+from pipeline.commands import build, config, doctor, fetch, plan, runs, status, tokenizer, trace, unlock, verify
 from pipeline.commands.common import Commands
 from pipeline.errors import CorpusmillError, NotYet, UsageError
 
-_COMMANDS = (fetch, build, tokenizer, status, verify, trace, runs, config, doctor, unlock)  # in the order of the help
+_COMMANDS = (
+    fetch,
+    build,
+    plan,
+    tokenizer,
+    status,
+    verify,
+    trace,
+    runs,
+    config,
+    doctor,
+    unlock,
+)  # in the order of the help
 
 
 def parser() -> argparse.ArgumentParser:

@@ -72,7 +72,7 @@ def _build(options: argparse.Namespace) -> int:
     beam = [*([f"--runner={options.runner}"] if options.runner else []), *options.beam_options]
     if options.beam_options and not options.runner and not any(o.startswith("--runner") for o in beam):
         raise UsageError("Beam options after -- need a runner", mend="--runner FlinkRunner -- ...")
-    builder = Builder(config, _workers(options.workers), tuple(beam))
+    builder = Builder(config, workers(options.workers), tuple(beam))
     if options.dry_run:
         plan = builder.plan(options.until)
         if options.json:
@@ -112,13 +112,14 @@ def _print_plan(plan: dict[str, Any]) -> None:
     print(f"corpus: {plan['corpus']}")
 
 
-def _workers(text: str) -> int:
+def workers(text: str) -> int:
+    """The number that --workers means; UsageError on anything else."""
     if text == "auto":
         return len(os.sched_getaffinity(0))
     try:
-        workers = int(text)
+        number = int(text)
     except ValueError:
-        workers = 0
-    if workers < 1:
+        number = 0
+    if number < 1:
         raise UsageError(f"--workers takes a number from 1 or auto, not {text!r}")
-    return workers
+    return number
