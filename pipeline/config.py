@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,11 +18,16 @@ from pipeline.clean.rules import FUNCTION, Rule
 from pipeline.clean.stats import DEFINITIONS
 from pipeline.dedup.minhash import MinHashParams
 from pipeline.errors import UsageError
+from pipeline.parse import html_options
+from pipeline.parse.warc_urls import UrlFilter, UrlRules
 from pipeline.parse.wikitext import Options as Rendering
 from pipeline.parse.wikitext import render
 from pipeline.sources.settings import Fetch
 from pipeline.storage import is_url
 from train.config import TrainConfig
+
+if TYPE_CHECKING:
+    from pipeline.parse import warc
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -99,6 +104,66 @@ class Wikitext(Section):
         )
 
 
+class Web(Section):
+    """[source.web]: which pages of an archive become documents, and what of them (format warc)."""
+
+    extractor: html_options.Extractor = Field(
+        "mill", description="main text: mill (ours), resiliparse, trafilatura (an extra), or plain (all text)"
+    )
+    tables: bool = Field(True, description="keep tables, a line each row, its cells parted by ' | '")
+    comments: bool = Field(False, description="keep what readers wrote below a page")
+    captions: bool = Field(False, description="keep the captions of figures")
+    schemes: list[str] = Field(["http", "https"], description="schemes of URLs to keep; empty: all")
+    blocklists: list[str] = Field(
+        [],
+        description="files of hosts (example.org, =exact.example.org, .suffix), or folders in UT1's form",
+    )
+    block_addresses: bool = Field(False, description="drop URLs whose host is an IP address")
+    banned_words: list[str] = Field([], description="drop URLs that have one of these words")
+    patterns: list[str] = Field([], description="drop URLs that match one of these regular expressions (RE2 syntax)")
+    obey_robots: bool = Field(
+        False, description="drop pages whose robots meta tags say noindex, noai or none, or reserve text mining"
+    )
+    clean_wet: bool = Field(True, description="drop the boilerplate lines of WET records")
+    keep_truncated: bool = Field(False, description="keep pages that the crawler cut (WARC-Truncated)")
+    verify_digests: bool = Field(False, description="check block and payload digests, where a record has them")
+    max_record: Bytes = Field(32 << 20, description="largest record")
+    max_payload: Bytes = Field(16 << 20, description="largest page, decoded")
+    timeout: float = Field(30.0, gt=0, description="seconds of processor time a page may take")
+    memory: Bytes = Field(4096 << 20, description="address space that reading a page may take")
+
+    @model_validator(mode="after")
+    def _valid(self) -> Web:
+        try:
+            UrlFilter(UrlRules(patterns=tuple(self.patterns)))
+        except UsageError as error:
+            raise ValueError(error.cause) from error
+        return self
+
+    def options(self) -> warc.Options:
+        """The options as the parser takes them."""
+        from pipeline.parse import warc
+
+        return warc.Options(
+            page=html_options.Options(self.extractor, self.tables, self.captions, self.comments),
+            urls=UrlRules(
+                tuple(self.schemes),
+                tuple(self.blocklists),
+                self.block_addresses,
+                tuple(self.banned_words),
+                tuple(self.patterns),
+            ),
+            max_record=self.max_record,
+            max_payload=self.max_payload,
+            keep_truncated=self.keep_truncated,
+            clean_wet=self.clean_wet,
+            verify_digests=self.verify_digests,
+            obey_robots=self.obey_robots,
+            timeout_s=self.timeout,
+            memory_mb=self.memory >> 20,
+        )
+
+
 class Source(Section):
     """[[source]]: a set of dump files of one origin."""
 
@@ -110,11 +175,14 @@ class Source(Section):
     licence: str = Field("", description="licence of the texts, for the data card")
     namespaces: list[int] = Field([0], description="wikimedia: page namespaces to keep")
     wikitext: Wikitext = Field(Wikitext(), description="wikimedia: what of a page becomes text")
+    web: Web = Field(Web(), description="warc: which pages become documents, and what of them")
 
     @model_validator(mode="after")
     def _of_its_format(self) -> Source:
         if self.format != "wikimedia" and self.wikitext != Wikitext():
             raise ValueError(f"wikitext is for sources of format wikimedia; {self.name!r} is of format {self.format}")
+        if self.format != "warc" and self.web != Web():
+            raise ValueError(f"web is for sources of format warc; {self.name!r} is of format {self.format}")
         return self
 
 
@@ -352,7 +420,11 @@ def load(path: str, overrides: list[str] | None = None, root: str | None = None)
     def resolve(p: str) -> str:
         return _resolve(path, p)
 
-    sources = [s.model_copy(update={"paths": [resolve(p) for p in s.paths]}) for s in config.source]
+    def located(source: Source) -> Source:
+        web = source.web.model_copy(update={"blocklists": [resolve(p) for p in source.web.blocklists]})
+        return source.model_copy(update={"paths": [resolve(p) for p in source.paths], "web": web})
+
+    sources = [located(source) for source in config.source]
     where = os.path.abspath(root) if root and not is_url(root) else root or resolve(config.root)
     clean = _with_paths(config.clean, resolve)
     tokenizer = config.tokenizer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import urllib.parse
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pipeline.errors import InputError, UsageError
 from pipeline.storage import Root, expand, is_url, open_input, sha256_of, size_of, stamp_of
 
 _CACHE = "ledger/inputs.json"
+LISTING = "listing.json"  # written by fetch: file name -> {"bytes": ..., "checksum": ..., ...}
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Input:
     bytes: int
     content: str  # SHA-256 of a local file; the store's own checksum of a remote one
     cuts: tuple[tuple[int, int], ...]  # compressed byte ranges
+    published: int | None = None  # bytes, as the listing beside the file has it; without one the file is unverified
 
 
 def parser_of(format: str) -> Any:
@@ -72,6 +75,7 @@ def find_inputs(config: Config, root: Root, remember: bool = True) -> list[Input
     """
     known = root.read_json(_CACHE) or {}
     fresh: dict[str, Any] = {}
+    listings: dict[str, dict[str, int]] = {}
     inputs = []
     for source in sorted(config.source, key=lambda s: s.name):
         for name, path in find_files(source).items():
@@ -83,10 +87,27 @@ def find_inputs(config: Config, root: Root, remember: bool = True) -> list[Input
                     root.write_json(_CACHE, {**known, **fresh, path: answer})
             fresh[path] = answer
             cuts = tuple((start, stop) for start, stop in answer["cuts"])
-            inputs.append(Input(source.name, path, name, answer["bytes"], answer["content"], cuts))
+            folder, _, file = path.rpartition("/")
+            if folder not in listings:
+                listings[folder] = _listing(f"{folder}/{LISTING}")
+            published = listings[folder].get(file)
+            inputs.append(Input(source.name, path, name, answer["bytes"], answer["content"], cuts, published))
     if remember and fresh != known:
         root.write_json(_CACHE, fresh)
     return inputs
+
+
+def _listing(path: str) -> dict[str, int]:
+    """Sizes by file name from what `corpusmill fetch` recorded beside the files; empty where it did not."""
+    try:
+        with open_input(path) as file:
+            return {name: int(entry["bytes"]) for name, entry in json.load(file).items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UsageError(
+            f"not a listing of files and their sizes: {error}", file=path, mend="fetch the files again, or remove it"
+        ) from None
 
 
 def _examine(path: str, source: Source, target: int) -> dict[str, Any]:

@@ -11,36 +11,25 @@ import html as entities
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.parse import encoding as encodings
 from pipeline.parse import html_blocks, html_features, html_model
+from pipeline.parse.html_options import Extractor, Options
 
-Extractor = Literal["mill", "resiliparse", "trafilatura", "plain"]
+__all__ = ["Extraction", "Extractor", "Options", "clean_lines", "extract"]
 
 MAX_BLOCKS = 50_000  # what a page of some megabytes of real text has; the classifier takes 2 KB a block
 MAX_NESTING = 500  # the other extractors take quadratic time, or silently find nothing, beyond some such depth
 # Logit from which a block is taken, on pages that call themselves articles and on others: best in cross-validation.
-_SURE_ARTICLE, _SURE_OTHER = 0.5, 0.0
+_SURE_ARTICLE, _SURE_OTHER = 0.2, -0.25
 _FEW = 150  # characters, and share of the page's text, below which less certain blocks are taken too
-_SHARE = 0.15
+_SHARE = 0.2
+_COMMENT = 25  # characters from which a line in a page's comments counts as written by a reader
+_NEVER = -6.0  # logit below which a block in the comments is none: buttons, forms
 _CELL = 200  # characters: a longer table cell is a part of the page's layout
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a page is read. ``tables`` and ``captions`` keep the text of tables and of figure captions."""
-
-    extractor: Extractor = "mill"
-    tables: bool = True
-    captions: bool = False
-
-    def __post_init__(self) -> None:
-        if self.extractor not in get_args(Extractor):
-            raise UsageError(f"unknown extractor {self.extractor!r}; known: {', '.join(get_args(Extractor))}")
 
 
 @dataclass(slots=True)
@@ -95,18 +84,18 @@ def choose(logits: np.ndarray, page: html_blocks.Page) -> np.ndarray:
     """Which blocks are the main text, by the classifier's verdicts."""
     sure = _SURE_ARTICLE if page.claims[0] or page.claims[2] else _SURE_OTHER
     lengths = np.array([len(text) for text in page.text])
-    row = np.array(page.row)
+    row = page.row
     cells = (row >= 0) & (lengths < _CELL)
     if cells.any():  # the cells of a table stand or fall together: one with holes is worse than none
-        table = np.array(page.parent)[row[cells]]
+        table = page.parent[row[cells]]
         mean = np.bincount(table, logits[cells]) / np.maximum(np.bincount(table), 1)
         logits = logits.copy()
         logits[cells] = mean[table] + sure
     chosen = logits > sure
-    sizes = lengths - np.array(page.link)
+    sizes = lengths - page.link
     taken = sizes[chosen].sum()
     if taken < _SHARE * sizes.sum():  # not an article: lists, forums and shop fronts are less sure of themselves
-        chosen |= logits > sure - 2.5
+        chosen |= logits > sure - 2.0
     elif taken < _FEW:
         chosen |= logits > sure - 1.5
     return chosen
@@ -115,20 +104,26 @@ def choose(logits: np.ndarray, page: html_blocks.Page) -> np.ndarray:
 def _mill(page: html_blocks.Page, options: Options) -> str:
     if not page.text:
         return page.declared
-    chosen = choose(html_model.verdicts(html_features.features(page)), page)
+    logits = html_model.verdicts(html_features.features(page))
+    chosen = choose(logits, page)
+    inside = page.bits[page.node]
+    if options.comments:
+        lengths = np.array([len(text) for text in page.text])
+        written = (lengths >= _COMMENT) & (2 * page.link < lengths) & (logits > _NEVER)
+        chosen |= written & (inside & html_blocks.ZONE_COMMENT != 0)
+    if not options.tables:
+        chosen &= inside & html_blocks.IN_TABLE == 0
+    if not options.captions:
+        chosen &= page.tag != html_blocks.FIGCAPTION
     lines: list[str] = []
-    row = -1
+    last = -1
     for k in np.flatnonzero(chosen).tolist():
-        inside = page.bits[page.node[k]]
-        if not options.tables and inside & html_blocks.IN_TABLE:
-            continue
-        if not options.captions and page.tag[k] == html_blocks.FIGCAPTION:
-            continue
-        if page.row[k] == row >= 0 and len(page.text[k]) < _CELL:
+        row = int(page.row[k])
+        if row == last >= 0 and len(page.text[k]) < _CELL:
             lines[-1] += " | " + page.text[k]
         else:
             lines.append(page.text[k])
-        row = page.row[k]
+        last = row
     text = "\n".join(lines)
     # A page that is drawn by its scripts may still carry its text in its metadata.
     return page.declared if len(page.declared) > 500 and len(text) < _FEW else text
@@ -151,7 +146,7 @@ def _resiliparse(source: str, url: str, options: Options) -> str:
     from resiliparse.parse.html import HTMLTree
 
     tree = HTMLTree.parse(source)
-    return extract_plain_text(tree, main_content=True, list_bullets=False, alt_texts=False)
+    return extract_plain_text(tree, main_content=True, list_bullets=False, alt_texts=False, comments=options.comments)
 
 
 def _plain(source: str, url: str, options: Options) -> str:
@@ -165,7 +160,10 @@ def _trafilatura(source: str, url: str, options: Options) -> str:
         raise UsageError(
             "the extractor trafilatura is not installed", mend="pip install trafilatura, or set extractor to mill"
         ) from None
-    return trafilatura.extract(source, url=url or None, include_comments=False, include_tables=options.tables) or ""
+    found = trafilatura.extract(
+        source, url=url or None, include_comments=options.comments, include_tables=options.tables
+    )
+    return found or ""
 
 
 _OTHERS: dict[str, Callable[[str, str, Options], str]] = {

@@ -1,38 +1,23 @@
-"""A web page as a list of text blocks, in one linear pass over its tags.
-
-Walking a DOM from Python costs some 5 microseconds a node, more than parsing it; scanning the tags with one regular
-expression and keeping a stack of the open elements costs a third of that, needs no more than the page's size in memory,
-and is indifferent to how deep the page nests. The scanner follows browsers where it matters for text: quoted attribute
-values may hold ``>``, script and style end only at their end tag, ``p`` and ``li`` end by themselves.
-"""
+"""A web page as a list of text blocks, in the order of its source, and the elements that hold them."""
 
 from __future__ import annotations
 
-import functools
 import html as entities
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-MAX_DEPTH = 200  # open elements that are kept; deeper ones count as part of the last
+import numpy as np
 
-# Where raw text begins: what stands in it is no tag.
-_RAW = re.compile(
-    r"<(!--|[!?]|(?:[sS][cC][rR][iI][pP][tT]|[sS][tT][yY][lL][eE]|[nN][oO][sS][cC][rR][iI][pP][tT]"
-    r"|[iI][fF][rR][aA][mM][eE]|[tT][eE][xX][tT][aA][rR][eE][aA])(?=[\s/>]))"
-)
-# The sentinel closes any quote and tag left open, so that this never has to try twice.
-_TAG = re.compile(r"<(/?[a-zA-Z][^\s/>]*)([^>=]*(?:=\s*(?:\"[^\"]*\"|'[^']*'|)[^>=]*)*)>")
-_NAME = re.compile(r"<(/?[a-zA-Z][a-zA-Z0-9]*)")
-_SENTINEL = "\">'>>"
+from pipeline.parse import html_scan
+from pipeline.parse.html_scan import BREAK, CELL, CHOICE, CLOSE, ITEM, LINK, OPEN, RAW, ROW, RULE, TERM, UNLINK
+
 _TITLE = re.compile(r"<title\b[^>]*>([^<]{0,2000})", re.I)
 _BODY = re.compile(r'"articleBody"\s*:\s*"((?:[^"\\]|\\.)*)"', re.S)
 _TYPE = re.compile(r'"@type"\s*:\s*\[?\s*"([A-Za-z]{1,40})"')
 _CONTENT = re.compile(r"content\s*=\s*[\"']([a-z]{1,20})")
 _ANY_TAG = re.compile(r"<[^>]{0,2000}>")
-_NAMES = re.compile(r"(?:class|id|role|itemprop)\s*=\s*(\"[^\"]*\"|'[^']*'|[^\s>\"']+)", re.I)
-_TOKEN = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
 
 # What the names that authors give to elements tell about them: one bit each.
 ZONES = {
@@ -93,6 +78,8 @@ TAG_ZONES = {
     "label": _BIT["form"],
 }
 N_ZONES = len(ZONES)
+ZONE_BODY = _BIT["body"]
+ZONE_COMMENT = _BIT["comment"]
 IN_ARTICLE = 1 << N_ZONES
 IN_MAIN = 1 << N_ZONES + 1
 IN_TABLE = 1 << N_ZONES + 2
@@ -129,24 +116,45 @@ _BLOCK_NAMES = (
     "nav ol p pre section select svg summary table tbody td template tfoot th thead title tr ul object "
     "datalist option optgroup "
 )
-_BLOCKS = frozenset(_BLOCK_NAMES.split())
-_INLINE, _OPEN, _CLOSE, _LINK, _UNLINK, _BREAK, _RULE = range(7)
-# What a tag does, and the element's name.
-_KINDS = (
-    {name: (_OPEN, name) for name in _BLOCKS}
-    | {"/" + name: (_CLOSE, name) for name in _BLOCKS}
-    | {"a": (_LINK, "a"), "/a": (_UNLINK, "a"), "br": (_BREAK, "br"), "/br": (_BREAK, "br"), "hr": (_RULE, "hr")}
+# Elements that a new one of the same family ends, and (negative) the elements within which they look for it.
+_FAMILIES = (
+    {"li": ITEM, "dd": TERM, "dt": TERM, "tr": ROW, "td": CELL, "th": CELL, "option": CHOICE}
+    | dict.fromkeys(("ul", "ol", "menu", "dir"), -ITEM)
+    | {"dl": -TERM, "table": -ROW, "select": -CHOICE, "datalist": -CHOICE}
 )
-# Elements that a new one of the same family ends, and the elements within which they look for it.
-_ENDS = {
-    "li": ({"li"}, {"ul", "ol", "menu", "dir"}),
-    "dd": ({"dd", "dt"}, {"dl"}),
-    "dt": ({"dd", "dt"}, {"dl"}),
-    "tr": ({"tr"}, {"table"}),
-    "td": ({"td", "th"}, {"tr", "table"}),
-    "th": ({"td", "th"}, {"tr", "table"}),
-    "option": ({"option"}, {"select", "datalist"}),
-}
+_RAW = ("script", "style", "noscript", "iframe", "textarea")  # what stands in them is no tag
+
+
+def _tags() -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+    """The scanner's table of tags: slots of keys, a row for each slot, and the numbers of the elements' names."""
+    names = {name: k for k, name in enumerate(_BLOCK_NAMES.split(), 1)}
+    rows = [(0, 0, 0, 0, 0)]
+    entries: dict[int, int] = {}
+    for name, number in names.items():
+        row = (_TAG_BITS.get(name, 0), _TAG_CODE.get(name, 0), _FAMILIES.get(name, 0), number)
+        rows += [(OPEN, *row), (CLOSE, *row)]
+        entries |= {html_scan.fnv(name): len(rows) - 2, html_scan.fnv("/" + name): len(rows) - 1}
+    others = {"a": LINK, "/a": UNLINK, "br": BREAK, "/br": BREAK, "hr": RULE, **dict.fromkeys(_RAW, RAW)}
+    for name, kind in others.items():
+        rows.append((kind, 0, 0, html_scan.NO_SCRIPT if name == "noscript" else 0, 0))
+        entries[html_scan.fnv(name)] = len(rows) - 1
+    keys, places = html_scan.table(entries)
+    return keys, np.array(rows, np.int64)[places], names
+
+
+_TAG_KEYS, _TAG_ROWS, _NUMBERS = _tags()
+_NAMES = (
+    *html_scan.table({html_scan.fnv(word): bits for word, bits in _WORDS.items()}),
+    *html_scan.table({html_scan.pair(a, b): _BIT["body"] for a, b in sorted(_PAIRS)}),
+    *html_scan.table(
+        {html_scan.fnv(name): 1 for name in ("class", "id", "role", "itemprop")}
+        | {html_scan.fnv("hidden"): 2, html_scan.fnv("aria-hidden"): 3, html_scan.fnv("style"): 4}
+    ),
+)
+_MASKS = np.array(
+    [SKIP, IN_PRE, _BIT["hidden"], *(_NUMBERS[name] for name in ("p", "table", "tr", "html", "body"))],
+    np.int64,
+)
 
 
 @dataclass(slots=True)
@@ -160,97 +168,32 @@ class Page:
     elements of one kind).
     """
 
-    text: list[str] = field(default_factory=list)
-    link: list[int] = field(default_factory=list)
-    links: list[int] = field(default_factory=list)
-    node: list[int] = field(default_factory=list)
-    tag: list[int] = field(default_factory=list)
-    row: list[int] = field(default_factory=list)
-    parent: list[int] = field(default_factory=lambda: [-1])
-    bits: list[int] = field(default_factory=lambda: [0])
-    own: list[int] = field(default_factory=lambda: [0])
-    sign: list[int] = field(default_factory=lambda: [0])
+    text: list[str]
+    link: np.ndarray
+    links: np.ndarray
+    node: np.ndarray
+    tag: np.ndarray
+    row: np.ndarray
+    parent: np.ndarray
+    bits: np.ndarray
+    own: np.ndarray
+    sign: np.ndarray
     title: str = ""
     claims: tuple[bool, ...] = ()  # what the page says it is, see `claims`
     declared: str = ""  # the article's body as the page's own metadata (JSON-LD) has it
 
 
-@functools.lru_cache(maxsize=1 << 14)
-def _name_zones(names: str) -> int:
-    bits = 0
-    last = ""
-    for token in _TOKEN.findall(names):
-        token = token.lower()
-        bits |= _WORDS.get(token, 0)
-        if (last, token) in _PAIRS:
-            bits |= _BIT["body"]
-        last = token
-    return bits
-
-
-def zones(attributes: str) -> int:
-    """The zone bits that an element's class, id, role and itemprop speak of."""
-    bits = 0
-    if "=" in attributes:
-        start = attributes.find('class="') + 7
-        plain = start > 6
-        names = attributes[start : attributes.find('"', start)] if plain else ""
-        start = attributes.find('id="') + 4
-        if start > 3:
-            names += " " + attributes[start : attributes.find('"', start)]
-        if not plain or "role=" in attributes or "itemprop=" in attributes:
-            names = " ".join(_NAMES.findall(attributes))
-        bits = _name_zones(names) if len(names) < 400 else 0
-    if (
-        " hidden" in attributes
-        or 'aria-hidden="true"' in attributes
-        or ("none" in attributes and re.search(r"display\s*:\s*none", attributes))
-    ):
-        bits |= _BIT["hidden"]
-    return bits
-
-
-def without_raw(html: str) -> str:
-    """The page without comments, declarations, scripts, styles and other raw text.
-
-    An unclosed one reaches to the page's end, as in browsers.
-    """
-    kept = []
-    place = 0
-    capitals = "</SCRIPT" in html or "</Script" in html or "</STYLE" in html or "</Style" in html
-    match = _RAW.search(html)
-    while match:
-        kept.append(html[place : match.start()])
-        name = match[1]
-        if name == "!--":
-            place = html.find("-->", match.end())
-            place = len(html) if place < 0 else place + 3
-        elif name in "!?":
-            place = html.find(">", match.end())
-            place = len(html) if place < 0 else place + 1
-        else:
-            end = -1 if capitals else html.find("</" + name.lower(), match.end())
-            if end < 0:
-                closing = re.compile("</" + name + r"\b", re.I).search(html, match.end())
-                end = closing.start() if closing else len(html)
-            place = html.find(">", end)
-            place = len(html) if place < 0 else place + 1
-        match = _RAW.search(html, place)
-    kept.append(html[place:])
-    return "".join(kept)
+def _scan(html: str, scripted: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    data = np.frombuffer(bytearray(html.encode("utf-8", "surrogatepass")), np.uint8)
+    return html_scan.scan(data, scripted, _TAG_KEYS, _TAG_ROWS, _MASKS, *_NAMES)
 
 
 def nesting(html: str) -> int:
     """How deep the block elements of a page nest, at most: those that are never closed count as open."""
-    depth = deepest = 0
-    for name in _NAME.findall(without_raw(html)):
-        kind = _KINDS.get(name.lower(), (_INLINE, ""))[0]
-        if kind == _OPEN:
-            depth += 1
-            deepest = max(deepest, depth)
-        elif kind == _CLOSE and depth:
-            depth -= 1
-    return deepest
+    return _scan(html)[3]
+
+
+_FEW = 200  # characters of text below which a page's words to browsers without scripts are read
 
 
 def _places(html: str, key: str) -> Iterator[int]:
@@ -297,143 +240,34 @@ def declared_body(html: str) -> str:
 def from_lines(text: str) -> Page:
     """The lines of a text that has lost its markup (a WET record), as blocks of a page."""
     texts = [line for line in map(str.strip, text.split("\n")) if line]
-    n = len(texts)
-    return Page(text=texts, link=[0] * n, links=[0] * n, node=[0] * n, tag=[0] * n, row=[-1] * n, claims=claims(""))
+    nought = np.zeros(len(texts), np.int64)
+    root = np.zeros(1, np.int64)
+    return Page(texts, nought, nought, nought, nought, nought - 1, root - 1, root, root, root, claims=claims(""))
 
 
 def blocks(html: str) -> Page:
     """The text blocks of a page in the order of its source. Linear in the page's length; never raises."""
-    page = Page()
+    page = _page(*_scan(html)[:3])
+    if "<noscript" in html and sum(map(len, page.text)) < _FEW:
+        page = _page(*_scan(html, scripted=False)[:3])  # drawn by its scripts, but with a word to those without
     match = _TITLE.search(html[:200_000])
     if match:
         page.title = " ".join(entities.unescape(match[1]).split())
     page.claims = claims(html)
     if '"articleBody"' in html:
         page.declared = declared_body(html)
-    parts = _TAG.split(without_raw(html) + _SENTINEL)
-    texts, links, link_counts, nodes, tags, rows = page.text, page.link, page.links, page.node, page.tag, page.row
-    parents, bits, own, signs = page.parent, page.bits, page.own, page.sign
-    stack: list[tuple[str, int]] = [("", 0)]  # open elements: tag, node
-    pieces: list[str] = []
-    kinds = _KINDS.copy()
-    seen: dict[str, int] = {}
-    sorts: dict[tuple[str, int], int] = {}
-    linked = 0  # characters inside links in the present block
-    n_links = 0
-    in_link = False
-    breaks = 0
-    overflow = 0
-    row = -1
-
-    def flush() -> None:
-        nonlocal linked, n_links
-        tag, node = stack[-1]
-        inside = bits[node]
-        raw = "".join(pieces)
-        pieces.clear()
-        if raw.isspace():
-            return
-        if not inside & SKIP:
-            if "&" in raw:
-                raw = entities.unescape(raw)
-            if inside & IN_PRE:
-                text = "\n".join(map(str.rstrip, raw.replace("\0", "\n").split("\n"))).strip("\n")
-            elif "\0" in raw:  # the line breaks within a block
-                text = "\n".join(" ".join(line.split()) for line in raw.split("\0")).strip("\n")
-            else:
-                text = " ".join(raw.split())
-            if text and not text.isspace():
-                texts.append(text)
-                links.append(min(linked, len(text)))
-                link_counts.append(n_links)
-                nodes.append(node)
-                tags.append(_TAG_CODE.get(tag, 0))
-                rows.append(row)
-        linked = 0
-        n_links = 1 if in_link else 0
-
-    parts[-1] = parts[-1][: -len(_SENTINEL)] if parts[-1].endswith(_SENTINEL) else ""
-    if parts[0].strip():
-        pieces.append(parts[0])
-    for name, attributes, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-        known = kinds.get(name)
-        if known is None:
-            known = kinds[name] = _KINDS.get(name.lower(), (_INLINE, ""))
-        kind, name = known
-        if kind:
-            if kind == _OPEN:
-                if pieces:
-                    flush()
-                if stack[-1][0] == "p":
-                    stack.pop()
-                if name in _ENDS:
-                    family, within = _ENDS[name]
-                    for depth in range(len(stack) - 1, 0, -1):
-                        tag = stack[depth][0]
-                        if tag in family:
-                            del stack[depth:]
-                            break
-                        if tag in within:
-                            break
-                if len(stack) < MAX_DEPTH:
-                    around = stack[-1][1]
-                    mine = _TAG_BITS.get(name, 0)
-                    if attributes and name != "body" and name != "html":
-                        zone = seen.get(attributes)
-                        if zone is None:
-                            zone = seen[attributes] = zones(attributes)
-                        mine |= zone
-                    node = len(parents)
-                    parents.append(around)
-                    bits.append(bits[around] | mine)
-                    own.append(mine)
-                    sort = sorts.setdefault((name, mine), len(sorts) + 1)
-                    signs.append(sort << 20 | signs[around] >> 20)
-                    if name == "tr":
-                        row = node
-                    elif name == "table":
-                        row = -1
-                    stack.append((name, node))
-                else:
-                    overflow += 1
-            elif kind == _CLOSE:
-                if pieces:
-                    flush()
-                if stack[-1][0] == name and name != "tr" and name != "table":
-                    if overflow:
-                        overflow -= 1
-                    elif len(stack) > 1:
-                        stack.pop()
-                else:
-                    for depth in range(len(stack) - 1, 0, -1):
-                        if stack[depth][0] == name:
-                            del stack[depth:]
-                            if name == "tr" or name == "table":
-                                row = -1
-                            break
-            elif kind == _LINK:
-                in_link = True
-                n_links += 1
-            elif kind == _UNLINK:
-                in_link = False
-            elif kind == _BREAK:
-                breaks += 1
-                if pieces:
-                    if breaks > 1:
-                        flush()
-                    else:
-                        pieces.append("\0")
-            elif pieces:  # a rule
-                flush()
-        if text:
-            if text.isspace():
-                if pieces:
-                    pieces.append(text)
-                continue
-            breaks = 0
-            pieces.append(text)
-            if in_link:
-                linked += len(text)
-    if pieces:
-        flush()
     return page
+
+
+def _page(data: np.ndarray, columns: np.ndarray, elements: np.ndarray) -> Page:
+    text = data.tobytes().decode("utf-8", "surrogatepass")
+    if "&" in text:
+        text = entities.unescape(text)
+    texts = text.split(chr(html_scan.MARK))[:-1]
+    if any(map(str.isspace, texts)) or "" in texts:  # of invisible characters, written as entities
+        kept = [k for k, text in enumerate(texts) if text and not text.isspace()]
+        texts, columns = [texts[k] for k in kept], columns[kept]
+    link, links, node, tag, row = (np.ascontiguousarray(columns[:, k]) for k in range(5))
+    link = np.minimum(link, [len(text) for text in texts]) if texts else link  # counted before entities were resolved
+    parent, bits, own, sign = (np.ascontiguousarray(elements[:, k]) for k in range(4))
+    return Page(texts, link, links, node, tag, row, parent, bits, own, sign)

@@ -2,7 +2,7 @@
 
 Numbers about the block (length, links, punctuation, words that mark boilerplate), about the elements around it (their
 names, how much text and how many links they hold), about blocks of the same kind, about its place on the page, and
-about its neighbours.
+about its neighbours. Both passes are compiled (numba).
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from __future__ import annotations
 import re
 
 import numpy as np
+from numba import njit
 
-from pipeline.parse.html_blocks import N_BITS, N_ZONES, TAGS, Page
-
-_WIDE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff]")  # scripts written without blanks
-_ENDS = frozenset('.!?…。！？"”’»;；:：)）')
-_SENTENCE = frozenset('.!?…。！？"”»')
+from pipeline.parse.html_blocks import N_BITS, N_ZONES, TAGS, ZONE_BODY, Page
+from pipeline.parse.html_scan import MARK, fnv, look_up, table
 
 # Words of short blocks that are rarely text: one bit a group.
 _MARKS = {
@@ -42,264 +40,501 @@ _MARKS = {
     "function": "the of and to in a is that was for it with as on be he are his have this from or had they you which "
     "one were all we her she there their what if will would who has been when more no out so said do not "
     "an but at и в не на что с он как это по но из у за к που και το να του η της με για την τα w i na z "
-    "się że nie do jest to o jak co ale po 的 是 了 在",
+    "się że nie do jest to o jak co ale po 的 是 了 在 der die und das den von ist mit des auf nicht ein eine "
+    "le la les et des un une est que dans pour qui el los las una por con para di il che per non sono os "
+    "em uma com não het een van voor",
 }
-_MARK: dict[str, int] = {}
-for _k, _words in enumerate(_MARKS.values()):
-    for _word in _words.split():
-        _MARK[_word] = _MARK.get(_word, 0) | 1 << _k
 _N_MARKS = len(_MARKS) - 1
-_FUNCTION = frozenset(_MARKS["function"].split())
-_KNOWN = frozenset(_MARK)
-_PUNCTUATION = dict.fromkeys(map(ord, "()[]{}.,;:!?\"'“”‘’|•·«»–—>"), " ")
+_FUNCTION = 1 << _N_MARKS
 
-_DIGIT = re.compile("[0-9]")
+
+def _mark_table() -> tuple[np.ndarray, np.ndarray]:
+    bits: dict[int, int] = {}
+    for k, words in enumerate(_MARKS.values()):
+        for word in words.split():
+            bits[fnv(word)] = bits.get(fnv(word), 0) | 1 << k
+    return table(bits)
+
+
+_MARK_KEYS, _MARK_BITS = _mark_table()
+# What a character is, for code points below the first that is none of these, and for a few above it.
+_SMALL = 0x600
+_UPPER, _LOWER, _DIGIT, _BLANK, _SENTENCE, _ENDS, _BREAKS = (1 << k for k in range(7))
+
+
+def _kinds() -> tuple[np.ndarray, np.ndarray]:
+    """Classes and lower case of code points: those below `_SMALL`, then the general punctuation block."""
+    kinds = np.zeros(_SMALL + 256, np.uint8)
+    lower = np.arange(_SMALL + 256).astype(np.uint32)
+    for place in range(_SMALL + 256):
+        c = chr(place if place < _SMALL else place - _SMALL + 0x2000)
+        kinds[place] = (
+            _UPPER * c.isupper()
+            | _LOWER * c.islower()
+            | _DIGIT * c.isdecimal()
+            | _BLANK * c.isspace()
+            | _SENTENCE * (c in '.!?…"”»')
+            | _ENDS * (c in '.!?…"”’»;:)')
+            | _BREAKS * (c in "()[]{}.,;:!?\"'“”‘’|•·«»–—>©")
+        )
+        if place < _SMALL and len(c.lower()) == 1:
+            lower[place] = ord(c.lower())
+    return kinds, lower
+
+
+_KINDS, _LOWER_CASE = _kinds()
 _NOT_WORD = re.compile(r"\W+")
-_PARAGRAPH = frozenset((1, 3, 9, 10, 11))  # tags whose text speaks for the element around them
-_AROUND_BITS = 1 << np.arange(N_BITS)
-_NEAR_BITS = 1 << np.arange(N_ZONES)
-_MARK_BITS = 1 << np.arange(_N_MARKS)
-_TAG_CODES = np.arange(1, len(TAGS))
-N_DECLARED = 10  # the last columns: what the page's metadata says, which many pages lack
 LONG = 100  # characters outside links from which a block counts as running text
+
+
+@njit(
+    "Tuple((float32[:, ::1], int64[::1]))(uint32[::1], int64, uint32[::1], uint8[::1], uint32[::1], uint64[::1],"
+    " int64[::1], int64)",
+    cache=True,
+    nogil=True,
+)
+def _describe(codes, n, title, kinds, lower, mark_keys, mark_bits, function):
+    """What the text of each block says (n x 17), and the groups of marking words in the short ones.
+
+    ``codes``: code points of the blocks, each followed by `MARK`. ``title``: those of the page's title, lower case.
+    Columns: characters (wide ones twice), words, commas, stops, share of function words, ends a sentence, ends in
+    punctuation, ends in a colon, begins with a capital, with a digit, stands in the title, has wide characters, share
+    of digits, is in capitals, has separators, characters, mean length of words.
+    """
+    out = np.zeros((n, 17), np.float32)
+    marks = np.zeros(n, np.int64)
+    offset, prime = np.uint64(14695981039346656037), np.uint64(1099511628211)
+    place = 0
+    for i in range(n):
+        start = place
+        words = commas = stops = wide = digits = uppers = lowers = bars = functions = 0
+        word, in_word = offset, False
+        seen = 0
+        last = last_kind = 0
+        while codes[place] != MARK:
+            code = codes[place]
+            place += 1
+            if code < 0x600:
+                kind = kinds[code]
+                small = lower[code]
+            elif 0x2000 <= code < 0x2100:
+                kind = kinds[code - 0x2000 + 0x600]
+                small = code
+            else:
+                kind = 0
+                small = code
+                if 0x3000 <= code <= 0x30FF or 0x3400 <= code <= 0x9FFF or 0xAC00 <= code <= 0xD7AF or code >= 0xF900:
+                    if code == 0x3000:
+                        kind = 8
+                    elif code == 0x3002:  # an ideographic full stop
+                        kind = 16 | 32
+                        stops += 1
+                    elif code == 0x3001 or code == 0xFF0C:
+                        kind = 64
+                        commas += 1
+                    elif code == 0xFF01 or code == 0xFF1F:
+                        kind = 16 | 32
+                    elif code == 0xFF1B or code == 0xFF1A or code == 0xFF09:
+                        kind = 32
+                    elif code <= 0x303F or code >= 0xFB00:
+                        kind = 64
+                    else:
+                        wide += 1
+                        if look_up(mark_keys, mark_bits, (offset ^ np.uint64(code)) * prime) & function:
+                            functions += 1
+            if kind & 1:
+                uppers += 1
+            elif kind & 2:
+                lowers += 1
+            elif kind & 4:
+                digits += 1
+            if code == 44:
+                commas += 1
+            elif code == 32 and last == 46:
+                stops += 1
+            elif code == 124 or code == 187 or code == 183:
+                bars += 1
+            if kind & (8 | 16 | 64):
+                if in_word:
+                    bits = look_up(mark_keys, mark_bits, word)
+                    seen |= bits
+                    functions += bits & function != 0
+                    words += 1
+                word, in_word = offset, False
+            else:
+                word = (word ^ np.uint64(small)) * prime
+                in_word = True
+            last = code
+            last_kind = kind
+        if in_word:
+            bits = look_up(mark_keys, mark_bits, word)
+            seen |= bits
+            functions += bits & function != 0
+            words += 1
+        length = place - start
+        words = max(words, 1) + wide // 2
+        first = codes[start]
+        first_kind = kinds[first] if first < 0x600 else 0
+        known = False
+        if 8 < length < 300 and length <= len(title):
+            for k in range(len(title) - length + 1):
+                same = True
+                for m in range(length):
+                    code = codes[start + m]
+                    if (lower[code] if code < 0x600 else code) != title[k + m]:
+                        same = False
+                        break
+                if same:
+                    known = True
+                    break
+        if length < 160:
+            marks[i] = seen & (function - 1)
+        row = out[i]
+        row[0] = length + wide
+        row[1] = words
+        row[2] = commas
+        row[3] = stops
+        row[4] = functions / words
+        row[5] = last_kind & 16 != 0
+        row[6] = last_kind & 32 != 0
+        row[7] = last == 58
+        row[8] = first_kind & 1 != 0
+        row[9] = first_kind & 4 != 0
+        row[10] = known
+        row[11] = wide > 0
+        row[12] = digits / length if length < 60 else 0
+        row[13] = uppers > 0 and lowers == 0
+        row[14] = bars > 0
+        row[15] = length
+        row[16] = (length + wide) / words / 8 if words > 8 else 0
+        place += 1
+    return out, marks
+
+
+@njit("Tuple((int64[::1], int64))(int64[::1])", cache=True, nogil=True)
+def _groups(keys):
+    """Each key's number, in the order of their first appearance, and how many there are."""
+    size = 16
+    while size < 3 * len(keys):
+        size *= 2
+    slots = np.full(size, -1, np.int64)
+    firsts = np.empty(len(keys), np.int64)
+    found = np.empty(len(keys), np.int64)
+    count = 0
+    mask = np.uint64(size - 1)
+    for i in range(len(keys)):
+        place = ((np.uint64(keys[i]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
+        while slots[place] >= 0 and firsts[slots[place]] != keys[i]:
+            place = (place + np.uint64(1)) & mask
+        if slots[place] < 0:
+            slots[place] = count
+            firsts[count] = keys[i]
+            count += 1
+        found[i] = slots[place]
+    return found, count
+
+
+@njit("float32[::1](boolean[::1], int64)", cache=True, nogil=True)
+def _distance(where, step):
+    """log(1 + blocks to the nearest one in ``where``), looking back (1) or ahead (-1); 200 where there is none."""
+    n = len(where)
+    out = np.empty(n, np.float32)
+    far = 200.0
+    for k in range(n):
+        i = k if step > 0 else n - 1 - k
+        far = 0.0 if where[i] else min(far + 1, 200.0)
+        out[i] = np.log1p(far)
+    return out
+
+
+@njit(
+    "float32[:, ::1](float32[:, ::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[::1],"
+    " int64[::1], int64[::1], int64[::1], boolean[::1], float32[::1], float64, int64, int64, int64, int64, int64)",
+    cache=True,
+    nogil=True,
+)
+def _matrix(
+    text, marks, link_in, links, node, tag, parent, page_bits, own, sign, claims, told, declared, body, n_zones, n_bits,
+    n_marks, n_tags,
+):  # fmt: skip
+    n = len(node)
+    m = len(parent)
+    size = text[:, 0].copy()
+    link = np.empty(n, np.float32)
+    density = np.empty(n, np.float32)
+    free = np.empty(n, np.float32)
+    weight = np.zeros(n, np.float32)
+    heading = np.empty(n, np.bool_)
+    long = np.empty(n, np.bool_)
+    all_size = all_link = 0.0
+    for i in range(n):
+        link[i] = min(link_in[i] * (size[i] / max(text[i, 15], 1.0)), size[i])
+        density[i] = link[i] / max(size[i], 1.0)
+        free[i] = size[i] - link[i]
+        heading[i] = 5 <= tag[i] <= 8
+        long[i] = free[i] >= LONG and density[i] < 0.4
+        if long[i]:
+            weight[i] = free[i]
+        all_size += size[i]
+        all_link += link[i]
+
+    # Elements: what each holds, summed upwards (a parent always has a smaller number than its children).
+    held = np.zeros((m, 5), np.float64)  # text, links, running text, blocks, points
+    direct = np.zeros(m, np.float64)
+    for i in range(n):
+        at = node[i]
+        held[at, 0] += size[i]
+        held[at, 1] += link[i]
+        held[at, 2] += weight[i]
+        held[at, 3] += 1
+        direct[at] += weight[i]
+        if density[i] < 0.5 and free[i] >= 25:
+            score = 1 + text[i, 2] + min(free[i] / 100, 3.0)
+            holder = at
+            code = tag[i]
+            if (code == 1 or code == 3 or code == 9 or code == 10 or code == 11) and parent[holder] >= 0:
+                holder = parent[holder]  # a paragraph speaks for the element around it
+            held[holder, 4] += score
+            if parent[holder] >= 0:
+                held[parent[holder], 4] += score / 2
+    for child in range(m - 1, 0, -1):
+        if held[child, 3]:
+            for k in range(4):
+                held[parent[child], k] += held[child, k]
+    best = 0
+    most = -1.0
+    for at in range(m):
+        score = held[at, 4] * (1 - held[at, 1] / max(held[at, 0], 1.0))
+        if own[at] & body:
+            score *= 1.25
+        if score > most:
+            best, most = at, score
+    inside = np.zeros(m, np.bool_)
+    depth = np.zeros(m, np.int64)
+    inside[best] = True
+    for child in range(1, m):
+        depth[child] = depth[parent[child]] + 1
+        inside[child] |= inside[parent[child]]
+    up1 = np.empty(n, np.int64)
+    up2 = np.empty(n, np.int64)
+    up3 = np.empty(n, np.int64)
+    best_in = np.empty(n, np.bool_)
+    for i in range(n):
+        up1[i] = max(parent[node[i]], 0)
+        up2[i] = max(parent[up1[i]], 0)
+        up3[i] = max(parent[up2[i]], 0)
+        best_in[i] = inside[node[i]]
+    total = max(held[0, 2], 1.0)
+
+    # Blocks of one kind: the same tag in elements of the same names.
+    keys = np.empty(n, np.int64)
+    for i in range(n):
+        keys[i] = sign[node[i]] * 16 + tag[i]
+    kind, n_kinds = _groups(keys)
+    per_kind = np.zeros((n_kinds, 4), np.float64)
+    for i in range(n):
+        per_kind[kind[i], 0] += size[i]
+        per_kind[kind[i], 1] += link[i]
+        per_kind[kind[i], 2] += weight[i]
+        per_kind[kind[i], 3] += 1
+        keys[i] = kind[i] * m + up1[i]
+    # Paragraphs of one text share an element; the texts of cards and teasers each have their own.
+    pair, n_pairs = _groups(keys)
+    together = np.zeros(n_pairs, np.int64)
+    for i in range(n):
+        together[pair[i]] += 1
+    sort, n_sorts = _groups(sign)
+    alike = np.zeros(n_sorts, np.int64)
+    for at in range(m):
+        alike[sort[at]] += 1
+
+    # Place on the page.
+    running = 0.0
+    place = 0.0
+    under = -1
+    first_h1 = titled = -1
+    for i in range(n):
+        if tag[i] == 5 and first_h1 < 0:
+            first_h1 = i
+        if heading[i] and text[i, 10] > 0 and titled < 0:
+            titled = i
+    at_title = titled if titled >= 0 else first_h1
+    back_long, ahead_long = _distance(long, 1), _distance(long, -1)
+    back_best, ahead_best = _distance(long & best_in, 1), _distance(long & best_in, -1)
+    back_head, ahead_head = _distance(heading, 1), _distance(heading, -1)
+    sums = np.zeros((n + 1, 4), np.float64)
+    for i in range(n):
+        sums[i + 1, 0] = sums[i, 0] + np.log1p(free[i])
+        sums[i + 1, 1] = sums[i, 1] + density[i]
+        sums[i + 1, 2] = sums[i, 2] + long[i]
+        sums[i + 1, 3] = sums[i, 3] + heading[i]
+    n_text = text.shape[1]
+    width = 126 + n_text + n_bits + n_zones + n_marks + n_tags + len(claims)
+    out = np.zeros((n, width), np.float32)
+    for i in range(n):
+        row = out[i]
+        at = node[i]
+        of_kind = per_kind[kind[i]]
+        c = 0
+        row[0] = np.log1p(size[i])
+        row[1] = np.log1p(free[i])
+        row[2] = np.log1p(text[i, 1])
+        row[3] = density[i]
+        row[4] = np.log1p(links[i])
+        row[5] = np.log1p(text[i, 2])
+        row[6] = np.log1p(text[i, 3])
+        c = 7
+        for k in range(4, n_text):
+            if k != 15:
+                row[c] = text[i, k]
+                c += 1
+        row[c] = long[i]
+        c += 1
+        for level in range(4):
+            around = at if level == 0 else up1[i] if level == 1 else up2[i] if level == 2 else up3[i]
+            row[c] = held[around, 1] / max(held[around, 0], 1.0)
+            row[c + 1] = held[around, 2] / total
+            row[c + 2] = np.log1p(held[around, 2])
+            row[c + 3] = np.log1p(held[around, 3])
+            c += 4
+        row[c] = best_in[i]
+        row[c + 1] = at == best
+        row[c + 2] = up1[i] == best
+        row[c + 3] = up2[i] == best
+        row[c + 4] = held[best, 2] / total
+        row[c + 5] = depth[at] / 16
+        row[c + 6] = direct[at] / total
+        row[c + 7] = direct[up1[i]] / total
+        c += 8
+        row[c] = np.log1p(of_kind[0])
+        row[c + 1] = of_kind[1] / max(of_kind[0], 1.0)
+        row[c + 2] = of_kind[2] / total
+        row[c + 3] = np.log1p(of_kind[3])
+        row[c + 4] = np.log1p(of_kind[2] / of_kind[3])
+        row[c + 5] = together[pair[i]] / of_kind[3]
+        row[c + 6] = np.log1p(together[pair[i]])
+        row[c + 7] = np.log1p(alike[sort[up1[i]]])
+        row[c + 8] = np.log1p(alike[sort[up2[i]]])
+        row[c + 9] = np.log1p(alike[sort[up3[i]]])
+        row[c + 10] = density[i] > 0.9 and best_in[i]
+        row[c + 11] = free[i] < 4 and size[i] > 25
+        row[c + 12] = density[i] if heading[i] else 0
+        c += 13
+        if heading[i]:
+            under = i
+        if under >= 0 and i - under <= 4:  # the heading above a block
+            row[c] = density[under]
+            row[c + 1] = per_kind[kind[under], 3] > 2
+            row[c + 2] = np.log1p(per_kind[kind[under], 3])
+        c += 3
+        place += size[i]
+        row[c] = i / n
+        row[c + 1] = place / max(all_size, 1.0)
+        row[c + 2] = np.log1p(i)
+        row[c + 3] = np.log1p(n - i)
+        row[c + 4] = np.log1p(n)
+        row[c + 5] = np.log1p(total)
+        row[c + 6] = running / total
+        running += weight[i]
+        row[c + 7] = (held[0, 2] - running) / total
+        row[c + 8] = back_long[i]
+        row[c + 9] = ahead_long[i]
+        row[c + 10] = back_best[i]
+        row[c + 11] = ahead_best[i]
+        row[c + 12] = back_head[i]
+        row[c + 13] = ahead_head[i]
+        row[c + 14] = at_title >= 0
+        row[c + 15] = max(-1.0, min((i - at_title) / 20, 1.0)) if at_title >= 0 else 0
+        row[c + 16] = i == at_title
+        row[c + 17] = all_link / max(all_size, 1.0)
+        row[c + 18] = np.log1p(sums[n, 2])
+        row[c + 19] = sums[n, 3] / n
+        c += 20
+        near = own[at] | own[up1[i]] | own[up2[i]]
+        for k in range(n_bits):
+            row[c + k] = page_bits[at] >> k & 1
+        c += n_bits
+        for k in range(n_zones):
+            row[c + k] = near >> k & 1
+        c += n_zones
+        for k in range(n_marks):
+            row[c + k] = marks[i] >> k & 1
+        c += n_marks
+        for k in range(1, n_tags):
+            row[c + k - 1] = tag[i] == k
+        c += n_tags - 1
+
+        # Neighbours.
+        for by in (-1, 1, -2, 2, -3, 3):
+            j = i + by
+            if 0 <= j < n:
+                row[c] = np.log1p(free[j])
+                row[c + 1] = density[j]
+                row[c + 2] = text[j, 5]
+                row[c + 3] = heading[j]
+                row[c + 4] = best_in[j]
+                row[c + 5] = text[j, 4]
+                row[c + 6] = marks[j] != 0
+                row[c + 7] = kind[j] == kind[i]
+            c += 8
+        for around in (4, 10, 30):
+            low, high = max(i - around, 0), min(i + around + 1, n)
+            for k in range(4):
+                row[c + k] = (sums[high, k] - sums[low, k]) / (high - low)
+            c += 4
+        for k in range(len(claims)):
+            row[c + k] = claims[k]
+        c += len(claims)
+        row[c] = told[i]
+        row[c + 1] = declared
+        row[c + 2] = (1 - told[i]) * (declared > 0.7)
+        row[c + 3] = told[i] * (size[i] > 40)
+    return out
+
+
+def _codes(text: str) -> np.ndarray:
+    return np.frombuffer(bytearray(text.encode("utf-32-le", "surrogatepass")), np.uint32)
 
 
 def features(page: Page) -> np.ndarray:
     """The matrix (blocks x features), float32; at least one block."""
-    texts, tags, nodes = page.text, page.tag, page.node
+    texts = page.text
     n = len(texts)
-    title = page.title.lower()
-    plain: list[tuple] = []
-    marks = [0] * n
-    for i, text in enumerate(texts):
-        length = len(text)
-        wide = 0 if text.isascii() else len(_WIDE.findall(text))
-        words = text.count(" ") + 1 + wide // 2
-        commas = text.count(",")
-        stops = text.count(". ")
-        if wide:
-            commas += text.count("，") + text.count("、")
-            stops += text.count("。")
-        function = words // 3
-        mark = 0
-        known = 0
-        if length < 300:
-            lower = text.lower()
-            if length < 160:
-                function = 0
-                for word in _KNOWN.intersection(lower.translate(_PUNCTUATION).split()):
-                    mark |= _MARK[word]
-                    function += word in _FUNCTION
-                known = length > 8 and lower in title
-        marks[i] = mark
-        last = text[-1]
-        plain.append(
-            (
-                length + wide,
-                words,
-                commas,
-                stops,
-                function / words,
-                last in _SENTENCE,
-                last in _ENDS,
-                last == ":",
-                text[0].isupper(),
-                text[0].isdigit(),
-                known,
-                wide > 0,
-                len(_DIGIT.findall(text)) / length if length < 60 else 0.0,
-                text.isupper(),
-                text.count("|") + text.count("»") + text.count("·") > 0,
-            )
-        )
-    block: np.ndarray = np.array(plain, np.float32)
-    size = block[:, 0]
-    link = np.minimum(np.array(page.link, np.float32) * (size / np.maximum([len(t) for t in texts], 1)), size)
-    density = link / np.maximum(size, 1)
-    free = size - link
-    tag = np.array(tags)
-    heading = (tag >= 5) & (tag <= 8)
-    long = (free >= LONG) & (density < 0.4)
-    weight = np.where(long, free, 0).astype(np.float32)
-
-    # Elements: what each holds, summed upwards (a parent always has a smaller number than its children).
-    parent = page.parent
-    m = len(parent)
-    node = np.array(nodes)
-    held = np.stack([np.bincount(node, column, m) for column in (size, link, weight, np.ones(n))])
-    points = [0.0] * m
-    scores = np.where((density < 0.5) & (free >= 25), 1 + block[:, 2] + np.minimum(free / 100, 3), 0).tolist()
-    for i, score in enumerate(scores):
-        if score:
-            holder = nodes[i]
-            if tags[i] in _PARAGRAPH and parent[holder] >= 0:
-                holder = parent[holder]
-            points[holder] += score
-            if parent[holder] >= 0:
-                points[parent[holder]] += score / 2
-    text_sum, link_sum, weight_sum, count_sum = held.tolist()
-    for child in range(m - 1, 0, -1):
-        above = parent[child]
-        if count_sum[child]:
-            text_sum[above] += text_sum[child]
-            link_sum[above] += link_sum[child]
-            weight_sum[above] += weight_sum[child]
-            count_sum[above] += count_sum[child]
-    held = np.array([text_sum, link_sum, weight_sum, count_sum], np.float32)
-    named = (np.array(page.own) >> (N_ZONES - 1)) & 1
-    best = int(np.argmax(np.array(points) * (1 - held[1] / np.maximum(held[0], 1)) * (1 + 0.25 * named)))
-    inside = [False] * m
-    depth = [0] * m
-    inside[best] = True
-    for child in range(1, m):
-        above = parent[child]
-        depth[child] = depth[above] + 1
-        if inside[above]:
-            inside[child] = True
-    parents = np.array(parent)
-    parents[0] = 0
-    up1 = parents[node]
-    up2 = parents[up1]
-    up3 = parents[up2]
-    total = np.maximum(held[:, 0], 1)
-    direct = np.bincount(node, weight, m)
-    columns = [
-        np.log1p(size),
-        np.log1p(free),
-        np.log1p(block[:, 1]),
-        density,
-        np.log1p(np.array(page.links, np.float32)),
-        np.log1p(block[:, 2]),
-        np.log1p(block[:, 3]),
-        *block[:, 4:].T,
-        (block[:, 1] > 8) * (size / np.maximum(block[:, 1], 1)) / 8,
-        long,
-    ]
-    for around in (node, up1, up2, up3):
-        of_text, of_link, of_weight, of_count = held[:, around]
-        columns += [
-            of_link / np.maximum(of_text, 1),
-            of_weight / total[2],
-            np.log1p(of_weight),
-            np.log1p(of_count),
-        ]
-    best_in = np.array(inside, np.float32)[node]
-    columns += [
-        best_in,
-        node == best,
-        up1 == best,
-        up2 == best,
-        np.full(n, held[2, best] / total[2]),
-        np.array(depth, np.float32)[node] / 16,
-        direct[node] / total[2],
-        direct[up1] / total[2],
-    ]
-
-    # Blocks of one kind: the same tag in elements of the same names.
-    sign = np.array(page.sign)
-    kind = np.unique(sign[node] * 16 + tag, return_inverse=True)[1]
-    per_kind = np.stack([np.bincount(kind, column) for column in (size, link, weight, np.ones(n))], 1)
-    columns += [
-        np.log1p(per_kind[kind, 0]),
-        per_kind[kind, 1] / np.maximum(per_kind[kind, 0], 1),
-        per_kind[kind, 2] / total[2],
-        np.log1p(per_kind[kind, 3]),
-        np.log1p(per_kind[kind, 2] / per_kind[kind, 3]),
-    ]
-
-    # Paragraphs of one text share an element; the texts of cards and teasers each have their own.
-    _, pair, pairs = np.unique(kind * m + up1, return_inverse=True, return_counts=True)
-    together = pairs[pair]
-    _, same, alike = np.unique(sign, return_inverse=True, return_counts=True)
-    repeats = np.log1p(alike[same])
-    columns += [
-        together / per_kind[kind, 3],
-        np.log1p(together),
-        repeats[up1],
-        repeats[up2],
-        repeats[up3],
-        (density > 0.9) & (best_in > 0),
-        (free < 4) & (size > 25),
-        np.where(heading, density, 0),
-    ]
-    under = np.maximum.accumulate(np.where(heading, np.arange(n), -1))  # the heading above a block
-    near_heading = (under >= 0) & (np.arange(n) - under <= 4)
-    columns += [
-        np.where(near_heading, density[under], 0),
-        np.where(near_heading, per_kind[kind[under], 3] > 2, 0),
-        np.where(near_heading, np.log1p(per_kind[kind[under], 3]), 0),
-    ]
-
+    mark = chr(MARK)
+    text, marks = _describe(
+        _codes(mark.join(texts) + mark),
+        n,
+        _codes(page.title.lower()),
+        _KINDS,
+        _LOWER_CASE,
+        _MARK_KEYS,
+        _MARK_BITS,
+        _FUNCTION,
+    )
     # What the page's metadata declares to be the article.
     declared = _NOT_WORD.sub("", page.declared)
     told = np.zeros(n, np.float32)
+    covered = 0.0
     if len(declared) > 100:
         told[:] = [len(key) > 3 and key in declared for key in (_NOT_WORD.sub("", text[:90])[:60] for text in texts)]
-    covered = float((told * size).sum()) / max(len(declared), 1)
-    told_columns = [told, np.full(n, min(covered, 1.0)), (1 - told) * (covered > 0.7), told * (size > 40)]
-
-    # Place on the page.
-    order = np.arange(n, dtype=np.float32)
-    before = np.cumsum(weight) - weight
-    after = before[-1] + weight[-1] - before - weight
-    sum_weight = max(float(weight.sum()), 1.0)
-    place = np.cumsum(size) / max(float(size.sum()), 1.0)
-    first_h1 = int(np.argmax(tag == 5)) if (tag == 5).any() else -1
-    titled = np.flatnonzero(heading & (block[:, 10] > 0))
-    titled_at = int(titled[0]) if len(titled) else first_h1
-    columns += [
-        order / n,
-        place,
-        np.log1p(order),
-        np.log1p(n - order),
-        np.full(n, np.log1p(n)),
-        np.full(n, np.log1p(sum_weight)),
-        before / sum_weight,
-        after / sum_weight,
-        np.log1p(_distance(long, order, 1)),
-        np.log1p(_distance(long, order, -1)),
-        np.log1p(_distance(long & (best_in > 0), order, 1)),
-        np.log1p(_distance(long & (best_in > 0), order, -1)),
-        np.log1p(_distance(heading, order, 1)),
-        np.log1p(_distance(heading, order, -1)),
-        np.full(n, titled_at >= 0),
-        np.clip((order - titled_at) / 20, -1, 1) if titled_at >= 0 else np.zeros(n),
-        order == titled_at,
-    ]
-    own = np.array(page.own)
-    near = own[node] | own[up1] | own[up2]
-    around_bits = np.array(page.bits)[node]
-    marked = (np.array(marks)[:, None] & _MARK_BITS) > 0
-    tables = [
-        np.stack(columns, 1),
-        (around_bits[:, None] & _AROUND_BITS) > 0,
-        (near[:, None] & _NEAR_BITS) > 0,
-        marked,
-        tag[:, None] == _TAG_CODES,
-    ]
-
-    # Neighbours.
-    context = np.stack([np.log1p(free), density, block[:, 5], heading, best_in, block[:, 4], marked.any(1)], 1)
-    padded = np.zeros((n + 6, 8), np.float32)
-    padded[3:-3, :7] = context
-    padded[3:-3, 7] = kind + 1
-    for by in (1, -1, 2, -2, 3, -3):
-        beside = padded[3 - by : 3 - by + n]
-        tables += [beside[:, :7], beside[:, 7:] == kind[:, None] + 1]
-    running = np.zeros((n + 1, 4))
-    np.cumsum(np.stack([context[:, 0], density, long, heading], 1), 0, out=running[1:])
-    place_in = np.arange(n)
-    for width in (4, 10):
-        low = np.maximum(place_in - width, 0)
-        high = np.minimum(place_in + width + 1, n)
-        tables.append((running[high] - running[low]) / (high - low)[:, None])
-    tables += [np.broadcast_to(np.array(page.claims), (n, len(page.claims))), np.stack(told_columns, 1)]
-    return np.concatenate(tables, 1, dtype=np.float32)
-
-
-def _distance(where: np.ndarray, order: np.ndarray, side: int) -> np.ndarray:
-    """Blocks to the nearest one marked in ``where``, before (1) or after (-1) this one; 200 where there is none."""
-    if side < 0:
-        return _distance(where[::-1], order, 1)[::-1]
-    last = np.maximum.accumulate(np.where(where, order, -1e9))
-    return np.minimum(order - last, 200)
+        covered = min(float((told * text[:, 0]).sum(dtype=np.float64)) / len(declared), 1.0)
+    return _matrix(
+        text,
+        marks,
+        page.link,
+        page.links,
+        page.node,
+        page.tag,
+        page.parent,
+        page.bits,
+        page.own,
+        page.sign,
+        np.array(page.claims, np.bool_),
+        told,
+        covered,
+        ZONE_BODY,
+        N_ZONES,
+        N_BITS,
+        _N_MARKS,
+        len(TAGS),
+    )

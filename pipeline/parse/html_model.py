@@ -1,71 +1,91 @@
-"""The block classifier: a small network whose arithmetic is exact.
+"""The block classifier: boosted trees whose sums are exact.
 
-Weights and inputs are integers small enough that every sum fits a float64 without rounding: the verdict is the same
-whatever the order in which a BLAS adds. `benchmarks/extraction_train.py` makes the weights.
+Leaves are integers, so that the verdict is the same in whatever order and width a machine adds.
+`benchmarks/extraction_train.py` makes them.
 """
 
 from __future__ import annotations
 
 import functools
-import json
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numba import njit
 
-_INPUT = 64.0  # steps of a standardised input
-_WEIGHT = 1024.0  # steps of a weight
-_HIDDEN = 64.0  # steps of a hidden value
-
-
-class Network:
-    """Standardise, one hidden layer of rectified sums, one logit."""
-
-    def __init__(self, stored: dict[str, Any]) -> None:
-        self.mean = np.array(stored["mean"], np.float64)
-        self.scale = np.array(stored["scale"], np.float64) * _INPUT
-        self.first = np.array(stored["first"], np.float64)
-        self.first_bias = np.array(stored["first_bias"], np.float64)
-        self.second = np.array(stored["second"], np.float64)
-        self.second_bias = float(stored["second_bias"])
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """The logits of rows of features."""
-        steps = np.rint((x - self.mean) * self.scale)
-        np.clip(steps, -4 * _INPUT, 4 * _INPUT, out=steps)
-        # In pieces below the size from which a BLAS would start threads: they cost more than they save.
-        rows = max(1, (1 << 18) // self.first.size)
-        hidden = np.concatenate([steps[k : k + rows] @ self.first for k in range(0, len(steps), rows)])
-        hidden += self.first_bias
-        np.maximum(hidden, 0, out=hidden)
-        hidden = np.rint(hidden * (_HIDDEN / (_INPUT * _WEIGHT)))
-        return (hidden @ self.second + self.second_bias) / (_HIDDEN * _WEIGHT)
+SCALE = 1 << 16  # steps of a leaf in one unit of the logit
 
 
-def pack(nets: list[Any]) -> dict[str, Any]:
-    """Trained networks of one input as the stored form of their mean."""
+class Trees(NamedTuple):
+    """Binary trees in one table of nodes.
 
-    def integers(tensor: Any, scale: float) -> list:
-        return np.rint(tensor.detach().double().numpy() * scale).astype(int).tolist()
+    ``feature``, ``threshold``: a row goes left where ``row[feature] <= threshold``; ``left``, ``right``: the next node,
+    or ``-1 - leaf``; ``leaf``: values of the leaves in steps of 1 / `SCALE`; ``root``: the first node of each tree.
+    """
 
-    firsts = [net.first.weight.detach().double().numpy().T for net in nets]
-    biases = [net.first.bias.detach().double().numpy() for net in nets]
-    seconds = [net.second.weight.detach().double().numpy()[0] / len(nets) for net in nets]
-    return {
-        "mean": [float(f"{v:.6g}") for v in nets[0].mean.tolist()],
-        "scale": [float(f"{v:.6g}") for v in nets[0].scale.tolist()],
-        "first": np.rint(np.concatenate(firsts, 1) * _WEIGHT).astype(int).tolist(),
-        "first_bias": np.rint(np.concatenate(biases) * _WEIGHT * _INPUT).astype(int).tolist(),
-        "second": np.rint(np.concatenate(seconds) * _WEIGHT).astype(int).tolist(),
-        "second_bias": int(sum(float(n.second.bias.detach()) for n in nets) / len(nets) * _WEIGHT * _HIDDEN),
-    }
+    feature: np.ndarray  # int16
+    threshold: np.ndarray  # float32
+    left: np.ndarray  # int32
+    right: np.ndarray  # int32
+    leaf: np.ndarray  # int32
+    root: np.ndarray  # int32
+
+
+@njit(
+    "int64[::1](float32[:, ::1], int16[::1], float32[::1], int32[::1], int32[::1], int32[::1], int32[::1])",
+    cache=True,
+    nogil=True,
+)
+def _sums(x, feature, threshold, left, right, leaf, root):
+    """The sum of the leaves that each row reaches."""
+    n = len(x)
+    out = np.zeros(n, np.int64)
+    for start in range(0, n, 64):  # rows that stay in a core's cache while every tree looks at them
+        stop = min(start + 64, n)
+        for tree in range(len(root)):
+            for i in range(start, stop):
+                node = root[tree]
+                while node >= 0:
+                    node = left[node] if x[i, feature[node]] <= threshold[node] else right[node]
+                out[i] += leaf[-1 - node]
+    return out
+
+
+def pack(dumps: list[dict[str, Any]]) -> Trees:
+    """Boosted trees, as LightGBM dumps them, as one table: the mean of the models."""
+    columns: list[list[Any]] = [[] for _ in range(5)]
+    feature, threshold, left, right, leaf = columns
+    root = []
+
+    def add(node: dict[str, Any]) -> int:
+        if "leaf_value" in node:
+            leaf.append(round(node["leaf_value"] * SCALE / len(dumps)))
+            return -len(leaf)
+        place = len(feature)
+        feature.append(node["split_feature"])
+        bound = np.float32(node["threshold"])
+        # Rows are float32: the largest float32 that is not above the bound cuts them the same way.
+        threshold.append(bound if float(bound) <= node["threshold"] else np.nextafter(bound, np.float32(-np.inf)))
+        left.append(0)
+        right.append(0)
+        left[place] = add(node["left_child"])
+        right[place] = add(node["right_child"])
+        return place
+
+    for dump in dumps:
+        for tree in dump["tree_info"]:
+            root.append(add(tree["tree_structure"]))
+    kinds = (np.int16, np.float32, np.int32, np.int32, np.int32)
+    arrays = [np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
+    return Trees._make([*arrays, np.array(root, np.int32)])
 
 
 @functools.lru_cache(maxsize=2)
-def _network(name: str) -> Network:
-    return Network(json.loads(resources.files("pipeline.parse").joinpath(f"data/{name}.json").read_text()))
+def _trees(name: str) -> Trees:
+    with resources.files("pipeline.parse").joinpath(f"data/{name}.npz").open("rb") as file, np.load(file) as stored:
+        return Trees(*(stored[column] for column in Trees._fields))
 
 
 def verdicts(x: np.ndarray, name: str = "html_model") -> np.ndarray:
     """A logit for each block (row of features): positive where it belongs to the main text."""
-    return _network(name)(x)
+    return _sums(x, *_trees(name)) / SCALE

@@ -376,9 +376,6 @@ def read_records(
     try:
         if stream.size == 0:
             raise InputError("empty file: not even one record", file=path, offset=0, mend="fetch the file again")
-        if size is not None and size != stream.size:
-            cause = f"the file has {stream.size} bytes and the publisher's has {size}"
-            raise InputError(cause, file=path, offset=min(size, stream.size), mend="fetch the file again")
         reader = _Reader(stream, max_record)
         good = bad = False
         while stream.open_member():
@@ -388,6 +385,9 @@ def read_records(
                 yield record
         if bad and not good and start == 0 and (stop is None or stop >= stream.size):
             raise InputError("no WARC or ARC record in this file", file=path, offset=0)
+        if size is not None and size != stream.size:
+            cause = f"the file has {stream.size} bytes and the publisher's has {size}"
+            raise InputError(cause, file=path, offset=min(size, stream.size), mend="fetch the file again")
     finally:
         stream.close()
 

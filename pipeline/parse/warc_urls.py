@@ -8,7 +8,9 @@ passed over.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -111,6 +113,13 @@ class UrlFilter:
             self.suffixes += tuple(suffixes)
         else:
             raise UsageError(f"no such blocklist: {path}")
+
+
+def content(path: str) -> str:
+    """A digest of a blocklist's entries; raises as `UrlFilter`."""
+    lists = UrlFilter(UrlRules(blocklists=(path,)))
+    entries = [sorted(lists.exact), sorted(lists.domains), sorted(lists.suffixes), sorted(lists.prefixes)]
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
 
 
 def _lines(path: Path) -> Iterable[str]:

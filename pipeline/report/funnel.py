@@ -21,7 +21,7 @@ def funnel(root: Root) -> dict[str, Any]:
         mine = sources.setdefault(name, {"files": 0, "read": 0, "kept": 0, "text_bytes": 0})
         if row.inputs["start"] == 0:
             mine["files"] += 1
-            files[f"{name}/{row.inputs['file']}"] = {k: row.inputs[k] for k in ("bytes", "content")}
+            files[f"{name}/{row.inputs['file']}"] = {k: row.inputs[k] for k in ("bytes", "content", "published")}
         mine["read"] += row.counts.read
         mine["kept"] += row.counts.kept
         mine["text_bytes"] += row.counts.amounts.get("text_bytes", 0)
@@ -57,7 +57,9 @@ def lines(facts: dict[str, Any]) -> list[str]:
     out = []
     if "ingest" in stages:
         counts = stages["ingest"]["counts"]
-        out.append(_line("read", counts["read"], f"records of {len(facts['files'])} files"))
+        n_unverified = sum(file["published"] is None for file in facts["files"].values())
+        unverified = f", {n_unverified} of unverified size" if n_unverified else ""
+        out.append(_line("read", counts["read"], f"records of {len(facts['files'])} files{unverified}"))
         out += _losses(counts)
         amount = counts["amounts"].get("text_bytes", 0)
         out.append(_line("kept by ingest", counts["kept"], f"documents, {amount:,} bytes of text"))

@@ -11,7 +11,7 @@ from pipeline.config import Clean, Config, MinHash, Source
 from pipeline.dedup import lsh, minhash
 from pipeline.errors import InputError
 from pipeline.ledger import Counts, Row, Unit, digest
-from pipeline.parse import mediawiki, warc
+from pipeline.parse import mediawiki, warc, warc_urls
 from pipeline.parse.record import Parsed
 from pipeline.schema import DOCUMENTS, DROPPED, signatures_schema
 from pipeline.stages.judge import Judge, Material, count, find_material
@@ -21,7 +21,7 @@ from pipeline.storage import Root
 from pipeline.units import find_inputs, parser_of, unit_name
 
 STAGE = "ingest"
-VERSION = 4  # raise it when the same input and configuration give other output
+VERSION = 5  # raise it when the same input and configuration give other output
 FOLDERS = ("documents", "dropped", "signatures", "statistics")
 
 _BATCH_RECORDS = 1024
@@ -40,14 +40,17 @@ def plan(config: Config, root: Root, remember: bool = True) -> list[Unit]:
     items = find_inputs(config, root, remember)
     newer = {name: mediawiki.superseded(item.name for item in items if item.source == name) for name in sources}
     for item in items:
+        source = sources[item.source]
         settings = {
-            "source": sources[item.source].model_dump(exclude={"paths", "licence"}),
+            "source": source.model_dump(exclude={"paths", "licence"}),
+            "blocklists": {path: warc_urls.content(path) for path in source.web.blocklists},
             "clean": clean_settings(config.clean, material),
             "minhash": config.dedup.minhash.model_dump(),
             "superseded_by": newer[item.source].get(item.name, ""),
         }
         for start, stop in item.cuts:
             inputs = {"file": item.name, "bytes": item.bytes, "content": item.content, "start": start, "stop": stop}
+            inputs["published"] = item.published
             key = digest([STAGE, VERSION, settings, inputs])
             clean = {"clean": config.clean.model_dump(), "material": material.to_json()}
             spec = {"path": item.path, "inputs": inputs, **settings, **clean}
@@ -90,6 +93,12 @@ def process(root: Root, unit: Unit) -> Row:
         except InputError as error:
             # by the file's name, not its path: the row must not depend on where the dumps lie
             fault = str(InputError(error.cause, file=inputs["file"], offset=error.offset, mend=error.mend))
+    if inputs["published"] is None:
+        counts.measure("unverified_bytes", inputs["stop"] - inputs["start"])
+    elif inputs["published"] != inputs["bytes"] and inputs["stop"] == inputs["bytes"] and not fault:
+        # cut between two members, which nothing inside the file can tell
+        cause = f"the file has {inputs['bytes']} bytes and the publisher's has {inputs['published']}"
+        fault = str(InputError(cause, file=inputs["file"], offset=inputs["bytes"], mend="fetch the file again"))
     return Row(STAGE, unit.name, unit.key, parts.outputs, counts, fault, inputs, f"{STAGE}.{VERSION}")
 
 
@@ -97,7 +106,7 @@ def parse_options(source: Source, *, superseded: bool = False) -> mediawiki.Opti
     """The parser's options that the source's settings mean; ``superseded``: see `mediawiki.superseded`."""
     if source.format == "wikimedia":
         return mediawiki.Options(tuple(source.namespaces), rendering=source.wikitext.options(), superseded=superseded)
-    return warc.Options()
+    return source.web.options()
 
 
 def in_batches(records: Iterable[Parsed]) -> Iterator[list[Parsed]]:

@@ -98,7 +98,7 @@ def test_blocks_of_broken_markup() -> None:
 def test_link_lengths_and_rows() -> None:
     page = html_blocks.blocks("<table><tr><td><a href=x>linked</a> not<td>b</table><p>after</p>")
     assert page.text == ["linked not", "b", "after"]
-    assert page.link == [6, 0, 0]
+    assert page.link.tolist() == [6, 0, 0]
     assert page.row[0] == page.row[1] >= 0 > page.row[2]
 
 
