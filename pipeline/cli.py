@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Sequence
 
 from pipeline import __version__
-from pipeline.commands import build, config, doctor, fetch, plan, runs, status, tokenizer, trace, unlock, verify
+from pipeline.commands import build, config, doctor, fetch, model, plan, runs, status, tokenizer, trace, unlock, verify
 from pipeline.commands.common import Commands
 from pipeline.errors import CorpusmillError, NotYet, UsageError
 
@@ -29,6 +29,7 @@ _COMMANDS = (
     verify,
     trace,
     runs,
+    model,
     config,
     doctor,
     unlock,
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in ("pipeline", "tokenizer", "train"):
             raise  # a fault of ours, or of the installation: the traceback says more
-        extra = "train" if options.command in ("train", "eval", "sample") else "pipeline"
+        extra = "train" if options.command in ("train", "eval", "sample", "model") else "pipeline"
         return _fail(CorpusmillError(f"{error}", mend=f"pip install 'corpusmill[{extra}]'"), 1)
     except KeyboardInterrupt:
         return _fail("interrupted; what is committed stays, the same command goes on from there", 130)

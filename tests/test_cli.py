@@ -119,12 +119,29 @@ def test_eval_and_sample_of_a_trained_run(built_corpus):
     run = built_corpus / "runs/lstm"
     done = corpusmill("eval", run, "--json")
     recorded = json.loads((run / "result.json").read_text())["validation"]
-    assert json.loads(done.stdout)["validation"]["loss"] == pytest.approx(recorded["loss"], rel=1e-6)
+    found = json.loads(done.stdout)
+    assert found["validation"]["loss"] == pytest.approx(recorded["loss"], rel=1e-6)
+    assert set(found["sources"]) == {"wiki", "web"}
+    assert {"en", "it"} <= set(found["languages"])
+    assert sum(group["tokens"] for group in found["languages"].values()) == found["validation"]["tokens"]
     first = corpusmill("sample", run, "--prompt", "The city", "--tokens", "12", "--seed", "3")
     again = corpusmill("sample", run, "--prompt", "The city", "--tokens", "12", "--seed", "3")
     assert first.returncode == 0, first.stderr
     assert first.stdout == again.stdout
     assert len(first.stdout) > len("The city")
+
+
+def test_model_summary_diagram_and_export(built, built_corpus, tmp_path, capsys):
+    run = built_corpus / "runs/transformer"
+    parameters = json.loads((run / "result.json").read_text())["parameters"]
+    for which in ([str(run)], [str(built), "--run", "transformer", "--vocab", "4000"]):
+        assert cli.main(["model", "summary", *which, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["parameters"] == parameters
+        assert cli.main(["model", "diagram", *which]) == 0
+        assert capsys.readouterr().out.startswith("<svg")
+    assert cli.main(["model", "summary", str(built), "--run", "none"]) == 2
+    assert cli.main(["model", "export", str(run), str(tmp_path / "out")]) == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"model.safetensors", "config.json", "tokenizer.model"}
 
 
 def test_the_bundled_sample_is_cut_into_units(tmp_path):

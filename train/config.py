@@ -206,7 +206,7 @@ class TrainConfig(_Section):
     @classmethod
     def _fill(cls, values: Any) -> Any:
         """Put preset and depth under what is given."""
-        if not isinstance(values, dict):
+        if not isinstance(values, dict) or not ({"preset", "depth"} & values.keys()):
             return values
         depth, under = values.get("depth"), PRESETS.get(str(values.get("preset")), {})
         if isinstance(depth, int) and depth >= 1:
@@ -241,7 +241,7 @@ def _over(under: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         below = merged.get(name)
         if isinstance(value, BaseModel):
-            value = value.model_dump(exclude_unset=True)
+            value = value.model_dump()
         if (
             isinstance(below, dict)
             and isinstance(value, dict)

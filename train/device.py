@@ -137,7 +137,7 @@ _SLOTS = {"adamw": 2, "adam": 2, "muon": 2, "sgd": 1, "rmsprop": 2}  # numbers t
 
 def check_model_fits(config: TrainConfig, n_parameters: int, device: torch.device) -> None:
     """Refuse a model whose weights, gradients and optimizer alone exceed the memory that is free."""
-    needed, free = _fixed(config, n_parameters), memory_free(device)
+    needed, free = at_rest(config, n_parameters), memory_free(device)
     if needed > free:
         raise CorpusmillError(
             f"not enough memory: {n_parameters:,} parameters with gradients and {config.optimizer.kind} take "
@@ -152,7 +152,7 @@ def check_batch_fits(model: LanguageModel, config: TrainConfig, precision: str, 
     Measured on one sequence by what autograd keeps: a lower bound, so nothing that fits is refused.
     """
     device = next(model.parameters()).device
-    free = memory_free(device) - _fixed(config, model.n_parameters) + 4 * model.n_parameters
+    free = memory_free(device) - at_rest(config, model.n_parameters) + 4 * model.n_parameters
     each = kept_for_backward(model, config.context, precision)
     if rows * each > free:
         raise refusal(config, rows, each, free)
@@ -192,5 +192,6 @@ def kept_for_backward(model: LanguageModel, context: int, precision: str) -> int
     return sum(t.untyped_storage().nbytes() for t in kept.values() if tuple(sorted(t.shape)) not in cast)
 
 
-def _fixed(config: TrainConfig, n_parameters: int) -> int:
+def at_rest(config: TrainConfig, n_parameters: int) -> int:
+    """Bytes of weights, gradients and what the optimizer keeps."""
     return 4 * n_parameters * (2 + _SLOTS[config.optimizer.kind])

@@ -220,3 +220,8 @@ def _write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    return _digest(path.read_bytes())

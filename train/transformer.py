@@ -161,6 +161,7 @@ class Transformer(LanguageModel):
     any time. ``eos``: with ``document_mask``, the token that begins a document as input.
     """
 
+    context: int
     frequencies: Tensor
 
     def __init__(self, config: TransformerConfig, vocab_size: int, context: int, eos: int):

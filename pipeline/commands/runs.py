@@ -13,6 +13,7 @@ def add(commands: Commands) -> None:
     evaluate = commands.add("eval", "evaluate a trained run on a validation split", "eval corpus/runs/lstm", _eval)
     evaluate.add_argument("run_dir", metavar="RUN", help="folder of the run")
     evaluate.add_argument("--data", metavar="SHARDS", help="other shards than those it was trained on")
+    _where(evaluate)
     with_json(evaluate)
 
     sample = commands.add(
@@ -30,41 +31,68 @@ def add(commands: Commands) -> None:
     sample.add_argument(
         "--top-p", type=float, default=1.0, metavar="P", help="choose among the likeliest of mass P (default 1)"
     )
+    sample.add_argument(
+        "--repetition-penalty",
+        type=float,
+        default=1.0,
+        metavar="R",
+        help="above 1: what was said becomes less likely (default 1)",
+    )
     sample.add_argument("--seed", type=int, default=0, help="seed of the choice (default 0)")
+    sample.add_argument("--count", type=int, default=1, metavar="N", help="continuations of each prompt (default 1)")
+    _where(sample)
+
+
+def _where(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: a GPU where one is")
+    sub.add_argument("--context", type=int, metavar="N", help="tokens that a Transformer sees; default: as in training")
 
 
 def _eval(options: argparse.Namespace) -> int:
     from pipeline.report.funnel import figures_table
     from train.evaluate import evaluate_run
 
-    result = evaluate_run(options.run_dir, options.data)
+    result = evaluate_run(options.run_dir, options.data, options.device, options.context)
     if options.json:
         print_json(result)
     else:
         name = os.path.basename(os.path.abspath(options.run_dir))
-        print("\n".join(figures_table([("unigram", result["unigram"]), (name, result["validation"])])))
+        rows = [("unigram", result["unigram"]), ("trigram", result["ngram"]), (name, result["validation"])]
+        for group in ("sources", "languages"):
+            if len(result[group]) > 1:
+                rows += [(f"  {what}", found) for what, found in result[group].items()]
+        print("\n".join(figures_table(rows)))
     return 0
 
 
 def _sample(options: argparse.Namespace) -> int:
-    from train.generate import sample
+    from train.generate import Choice, sample
 
     corpus = os.path.dirname(os.path.dirname(os.path.abspath(options.run_dir)))
     prompts = options.prompt or [""]
+    choice = Choice(options.temperature, options.top_k, options.top_p, options.repetition_penalty)
+    count = max(options.count, 1)
+    said = [""] * len(prompts) * count
     shown = -1
     for number, text in sample(
         options.run_dir,
         os.path.join(corpus, "tokenizer", "tokenizer.model"),
         prompts,
+        choice,
         max_tokens=options.tokens,
-        temperature=options.temperature,
-        top_k=options.top_k,
-        top_p=options.top_p,
         seed=options.seed,
+        count=options.count,
+        where=options.device,
+        context=options.context,
     ):
+        said[number] += text
+        if count > 1:
+            continue  # drawn side by side: shown when whole
         if number != shown:
             print(("\n\n" if number else "") + prompts[number], end="")
             shown = number
         print(text, end="", flush=True)
+    if count > 1:
+        print("\n\n".join(prompts[number // count] + text for number, text in enumerate(said)), end="")
     print()
     return 0

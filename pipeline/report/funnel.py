@@ -7,6 +7,8 @@ from typing import Any
 from pipeline.ledger import Ledger
 from pipeline.storage import Root
 
+BASELINES = (("unigram", "unigram"), ("trigram", "ngram"))
+
 
 def funnel(root: Root) -> dict[str, Any]:
     """Everything the ledger says about a corpus: config, stages, counts by source, faults, shards, runs."""
@@ -84,9 +86,10 @@ def _losses(counts: dict[str, Any]) -> list[str]:
 
 
 def runs_table(facts: dict[str, Any]) -> list[list[Any]]:
-    """Name, loss, perplexity, bits per byte and parameters on the validation split; the unigram baseline first."""
+    """Name, loss, perplexity, bits per byte and parameters on the validation split; the baselines first."""
     runs = facts["runs"].items()
-    rows = [_figures("unigram", run["unigram"], 0) for _, run in runs][:1]
+    rows = [_figures(name, run[kind], 0) for _, run in runs for name, kind in BASELINES if kind in run]
+    rows = rows[: len(BASELINES)]
     return rows + [_figures(name, run["validation"], run["parameters"]) for name, run in runs]
 
 
@@ -97,7 +100,8 @@ def _figures(name: str, found: dict[str, float], parameters: int) -> list[Any]:
 def results(facts: dict[str, Any]) -> list[str]:
     """The training results as a table for a terminal."""
     runs = facts["runs"].items()
-    rows = [("unigram", run["unigram"]) for _, run in runs][:1] + [(name, run["validation"]) for name, run in runs]
+    rows = [(name, run[kind]) for _, run in runs for name, kind in BASELINES if kind in run][: len(BASELINES)]
+    rows += [(name, run["validation"]) for name, run in runs]
     return figures_table(rows) if rows else []
 
 

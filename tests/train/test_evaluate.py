@@ -14,7 +14,7 @@ from pipeline.errors import CorpusmillError
 from pipeline.shards.read import open_shards
 from tests.train.conftest import VOCABULARY, language, write_tokens
 from tests.train.test_loop import MODELS, config_of
-from train.evaluate import evaluate, evaluate_run, figures, unigram
+from train.evaluate import by_group, evaluate, evaluate_run, figures, unigram
 from train.loop import train
 from train.model import build
 
@@ -66,7 +66,24 @@ def test_recorded_run_is_evaluated_alike(tmp_path, shards_dir):
     found = evaluate_run(str(tmp_path / "run"))
     assert found["validation"] == result["validation"]
     assert found["unigram"] == result["unigram"]
+    assert found["ngram"] == result["ngram"]
     assert evaluate_run(str(tmp_path / "run"), shards_dir) == found
+    assert found["sources"]["made"]["loss"] == pytest.approx(found["validation"]["loss"])
+    assert found["languages"] == {}
+
+
+def test_figures_by_group_add_up(shards_dir):
+    shards = open_shards(shards_dir, "validation")
+    costs = np.random.default_rng(1).random(shards.n_tokens)
+    groups = ["ab"[i % 2] for i in range(shards.n_docs)]
+    found = by_group(shards, costs, groups)
+    for name in "ab":
+        mine = [d for d, group in zip(shards.documents(), groups, strict=True) if group == name]
+        nats = sum(costs[d.start : d.stop].sum() for d in mine)
+        n_tokens, n_bytes = sum(d.stop - d.start for d in mine), sum(d.n_bytes for d in mine)
+        assert found[name]["tokens"] == n_tokens
+        assert found[name]["loss"] == pytest.approx(nats / n_tokens)
+        assert found[name]["bits_per_byte"] == pytest.approx(nats / math.log(2) / n_bytes)
 
 
 @pytest.mark.parametrize(("vocabulary", "tokenizer"), [(VOCABULARY + 1, "ab" * 32), (VOCABULARY, "ba" * 32)])

@@ -14,11 +14,12 @@ from pipeline.errors import CorpusmillError, UsageError
 from tests.train.conftest import write_tokens
 from tests.train.test_loop import config_of
 from train.evaluate import load_model
-from train.generate import draw, sample, spell
+from train.generate import Choice, Speaker, draw, penalised, sample, tokens
 from train.loop import train
 
 TEXT = ["the mill grinds the corpus", "the corpus feeds the model", "le moulin broie le corpus", "日本語の文章もある"]
-OPTIONS = {"max_tokens": 12, "temperature": 0.9, "top_k": 20, "top_p": 0.95, "seed": 3}
+CHOICE = {"temperature": 0.9, "top_k": 20, "top_p": 0.95}
+OPTIONS = {"max_tokens": 12, "seed": 3}
 
 
 @pytest.fixture(scope="module", params=["lstm", "transformer"])
@@ -54,8 +55,9 @@ def run(request, tmp_path_factory) -> tuple[str, str]:
 
 
 def texts(run: tuple[str, str], prompts: list[str], **changes) -> list[str]:
-    said = [""] * len(prompts)
-    for number, text in sample(*run, prompts, **{**OPTIONS, **changes}):
+    said = [""] * len(prompts) * changes.get("count", 1)
+    choice = Choice(**{**CHOICE, **{name: changes.pop(name) for name in [*changes] if hasattr(Choice, name)}})
+    for number, text in sample(*run, prompts, choice, **{**OPTIONS, **changes}):
         said[number] += text
     return said
 
@@ -92,7 +94,8 @@ def test_characters_of_several_tokens_are_not_cut(run):
     text = "the 🦊 mill é"
     ids = pieces.encode(text)
     assert len(ids) > len(text)  # bytes, for what the vocabulary lacks
-    stretches = list(spell(pieces, ids[:2], ids[2:]))
+    speaker = Speaker(pieces, ids[:2])
+    stretches = [said for token in ids[2:] if (said := speaker.say(token))]
     assert pieces.decode(ids[:2]) + "".join(stretches) == text
     assert len(stretches) > 4
     assert not any("\N{REPLACEMENT CHARACTER}" in stretch for stretch in stretches)
@@ -102,15 +105,43 @@ def test_another_tokenizer_is_refused(run, tmp_path):
     other = tmp_path / "other.model"
     other.write_bytes(Path(run[1]).read_bytes() + b"x")
     with pytest.raises(CorpusmillError, match="another tokenizer"):
-        next(sample(run[0], str(other), ["a"], **OPTIONS))
+        next(sample(run[0], str(other), ["a"], Choice(), **OPTIONS))
     with pytest.raises(CorpusmillError, match="no tokenizer"):
-        next(sample(run[0], str(tmp_path / "absent.model"), ["a"], **OPTIONS))
+        next(sample(run[0], str(tmp_path / "absent.model"), ["a"], Choice(), **OPTIONS))
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": -2}])
-def test_meaningless_options_are_refused(run, wrong):
+@pytest.mark.parametrize(
+    "wrong", [{"temperature": -1}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": -2}, {"repetition_penalty": 0}]
+)
+def test_meaningless_options_are_refused(wrong):
     with pytest.raises(UsageError):
-        next(sample(*run, ["a"], **{**OPTIONS, **wrong}))
+        Choice(**wrong)
+
+
+def test_continuations_of_one_prompt_are_drawn_as_a_batch(run):
+    together = texts(run, ["the mill", "le"], count=3)
+    assert len(together) == 6
+    assert together[:3] == [texts(run, ["the mill"], seed=OPTIONS["seed"] + i)[0] for i in range(3)]
+    assert len(set(together[:3])) > 1
+    with pytest.raises(UsageError, match="at least 1"):
+        texts(run, ["a"], count=0)
+
+
+def test_repetition_is_punished(run):
+    seen = torch.tensor([[True, True, False, False]])
+    found = penalised(torch.tensor([[2.0, -2.0, 2.0, -2.0]]), seen, 2.0)
+    assert found.tolist() == [[1.0, -4.0, 2.0, -2.0]]
+    free = texts(run, ["the mill grinds"], temperature=0)[0]
+    assert texts(run, ["the mill grinds"], temperature=0, repetition_penalty=50.0)[0] != free
+
+
+def test_context_is_chosen_at_run_time(run):
+    model, _ = load_model(run[0], context=3)
+    options = {"never": [1], "end": 0, "max_tokens": 5}
+    prompts = [[0, 9, 8, 7, 6], [7, 6]] if model.carries_state else [[0, 9, 8, 7, 6], [8, 7, 6]]
+    long, short = (list(tokens(model, ids, Choice(0.0), [torch.Generator()], **options)) for ids in prompts)
+    assert model.carries_state or long == short
+    assert texts(run, ["the mill grinds the corpus"], temperature=0, context=3)
 
 
 def test_draw_keeps_to_the_likeliest():
@@ -118,8 +149,8 @@ def test_draw_keeps_to_the_likeliest():
     generator = torch.Generator().manual_seed(0)
 
     def drawn(**options) -> set[int]:
-        settings = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, **options}
-        return {draw(logits, generator=generator, **settings) for _ in range(300)}
+        choice = Choice(**{"temperature": 1.0, "top_k": 0, **options})
+        return {draw(logits, choice, generator) for _ in range(300)}
 
     assert drawn() == {0, 1, 2, 3}
     assert drawn(top_k=2) == {1, 3}
