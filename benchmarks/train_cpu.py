@@ -1,0 +1,288 @@
+"""The trainer on a CPU: tokens a second beside two well-known compact trainers, and what it learns.
+
+    python benchmarks/train_cpu.py speed
+    python benchmarks/train_cpu.py shakespeare tinyshakespeare.txt     (char-rnn's input.txt)
+    python benchmarks/train_cpu.py wikitext wikitext-2.zip --minutes 4 (pytorch/examples' train, valid and test.txt)
+
+The peers' steps are written here from their published settings, not run from their code:
+
+- nanoGPT's setting for a CPU: 4 layers, 4 heads, 128 wide, 64 tokens, batch 12, no dropout, no biases, LayerNorm,
+  learnt positions, GELU four times as wide, output tied; float32, not compiled; AdamW, not fused on a CPU,
+  gradients clipped at 1; each batch cut from an array by random offsets.
+- pytorch/examples word_language_model: LSTM of 2 layers, 200 wide, 35 words, batch 20, dropout 0.2, tied; gradients
+  clipped at 0.25, each weight moved by its gradient times 20; state detached from batch to batch.
+
+Ours is the trainer itself, data from shards and prefetch thread included: the same sizes, float32. Rounds alternate;
+the ratio is the median over rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.train_data import characters, made, table, words
+from pipeline.shards.read import open_shards
+from train.batches import Prefetch
+from train.config import TrainConfig
+from train.evaluate import baselines, evaluate_run
+from train.loop import Trainer, train
+from train.metrics import read
+
+TRANSFORMER = {
+    "model": {"kind": "transformer", "layers": 4, "d_model": 128, "heads": 4, "activation": "gelu"},
+    "optimizer": {"lr": 1e-3, "betas": [0.9, 0.99]},
+    "schedule": {"warmup": 100},
+    "batch": 12,
+    "context": 64,
+    "device": "cpu",
+}
+LSTM = {
+    "model": {"kind": "lstm", "layers": 2, "d_model": 200, "dropout": 0.2},
+    "optimizer": {"kind": "sgd", "lr": 20.0, "weight_decay": 0.0, "clip": 0.25},
+    "schedule": {"kind": "constant", "warmup": 0},
+    "batch": 20,
+    "context": 35,
+    "device": "cpu",
+}
+
+
+class GPTBlock(nn.Module):
+    """A block of the peer's Transformer."""
+
+    def __init__(self, d: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.ln1, self.ln2 = nn.LayerNorm(d, bias=False), nn.LayerNorm(d, bias=False)
+        self.qkv, self.proj = nn.Linear(d, 3 * d, bias=False), nn.Linear(d, d, bias=False)
+        self.up, self.down = nn.Linear(d, 4 * d, bias=False), nn.Linear(4 * d, d, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, t, d = x.shape
+        q, k, v = (y.view(b, t, self.heads, -1).transpose(1, 2) for y in self.qkv(self.ln1(x)).split(d, 2))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.proj(y.transpose(1, 2).contiguous().view(b, t, d))
+        return x + self.down(F.gelu(self.up(self.ln2(x))))
+
+
+class GPT(nn.Module):
+    """The peer's Transformer."""
+
+    def __init__(self, vocab_size: int, layers: int, d: int, heads: int, context: int):
+        super().__init__()
+        self.embedding, self.positions = nn.Embedding(vocab_size, d), nn.Embedding(context, d)
+        self.blocks = nn.ModuleList(GPTBlock(d, heads) for _ in range(layers))
+        self.ln = nn.LayerNorm(d, bias=False)
+
+    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        x = self.embedding(tokens) + self.positions(torch.arange(tokens.shape[1]))
+        for block in self.blocks:
+            x = block(x)
+        logits = F.linear(self.ln(x), self.embedding.weight)
+        return F.cross_entropy(logits.view(-1, logits.shape[-1]), targets.view(-1))
+
+
+def nanogpt_step(tokens: np.ndarray, vocab_size: int) -> Callable[[], object]:
+    torch.manual_seed(0)
+    model = GPT(vocab_size, 4, 128, 4, 64)
+    groups = [
+        {"params": [p for p in model.parameters() if p.dim() >= 2], "weight_decay": 0.1},
+        {"params": [p for p in model.parameters() if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99))
+
+    def step() -> float:
+        starts = torch.randint(len(tokens) - 64, (12,)).tolist()
+        x = torch.stack([torch.from_numpy(tokens[i : i + 64].astype(np.int64)) for i in starts])
+        y = torch.stack([torch.from_numpy(tokens[i + 1 : i + 65].astype(np.int64)) for i in starts])
+        loss = model(x, y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+    return step
+
+
+class WordModel(nn.Module):
+    """The peer's LSTM."""
+
+    def __init__(self, vocab_size: int, d: int, layers: int, p: float):
+        super().__init__()
+        self.drop, self.encoder = nn.Dropout(p), nn.Embedding(vocab_size, d)
+        self.rnn, self.decoder = nn.LSTM(d, d, layers, dropout=p), nn.Linear(d, vocab_size)
+        self.decoder.weight = self.encoder.weight
+        nn.init.uniform_(self.encoder.weight, -0.1, 0.1)
+
+    def forward(self, tokens: Tensor, hidden: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        out, hidden = self.rnn(self.drop(self.encoder(tokens)), hidden)
+        logits = self.decoder(self.drop(out))
+        return F.log_softmax(logits.view(-1, logits.shape[-1]), dim=1), hidden
+
+
+def word_step(tokens: np.ndarray, vocab_size: int) -> Callable[[], object]:
+    torch.manual_seed(0)
+    model = WordModel(vocab_size, 200, 2, 0.2)
+    length = len(tokens) // 20
+    source = torch.from_numpy(tokens[: length * 20].astype(np.int64)).view(20, -1).t().contiguous()
+    hidden, at = (torch.zeros(2, 20, 200), torch.zeros(2, 20, 200)), 0
+
+    def step() -> float:
+        nonlocal hidden, at
+        x, y = source[at : at + 35], source[at + 1 : at + 36].reshape(-1)
+        at = (at + 35) % (length - 36)
+        model.zero_grad()
+        hidden = tuple(part.detach() for part in hidden)
+        output, hidden = model(x, hidden)
+        loss = F.nll_loss(output, y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.25)
+        for p in model.parameters():
+            p.data.add_(p.grad, alpha=-20)
+        return loss.item()
+
+    return step
+
+
+def our_step(config: dict, shards: Path) -> Callable[[], object]:
+    trainer = Trainer(
+        TrainConfig.model_validate({**config, "precision": "fp32", "steps": 100_000}), open_shards(shards)
+    )
+    batches = iter(Prefetch(trainer.batches, 0, 100_000, trainer.prepare))
+    return lambda: trainer.take_step(next(batches))
+
+
+def speed(options: argparse.Namespace, folder: Path) -> None:
+    print(f"float32, {torch.get_num_threads()} thread(s), torch {torch.__version__}, median of {options.rounds} rounds")
+    rows = []
+    cases = (
+        ("Transformer 4 x 128, T 64", TRANSFORMER, 65, nanogpt_step, "nanoGPT's step", options.steps),
+        ("LSTM 2 x 200, 33,278 words", LSTM, 33_278, word_step, "word_language_model's step", options.steps // 10),
+    )
+    for name, config, vocab_size, peer, peer_name, steps in cases:
+        shards = made(folder / name[:4], vocab_size, 500_000)
+        tokens = open_shards(shards).read(0, 500_000)
+        ways = {"corpusmill": our_step(config, shards), peer_name: peer(tokens, vocab_size)}
+        rates: dict[str, list[float]] = {way: [] for way in ways}
+        for number in range(options.rounds + 1):
+            for way, step in ways.items():
+                began = time.perf_counter()
+                for _ in range(steps):
+                    step()
+                if number:  # the first round warms up
+                    taken = time.perf_counter() - began
+                    rates[way].append(steps * config["batch"] * config["context"] / taken)
+        ratio = median(ours / theirs for ours, theirs in zip(rates["corpusmill"], rates[peer_name], strict=True))
+        rows += [(name, way, f"{median(rates[way]):,.0f}", f"{ratio:.2f}" if number == 0 else "1.00")
+                 for number, way in enumerate(ways)]  # fmt: skip
+    table(("model", "trainer", "tokens/s", "ratio"), rows)
+
+
+def shakespeare(options: argparse.Namespace, folder: Path) -> None:
+    shards = characters(Path(options.file).read_text(), folder / "characters")
+    config = {**TRANSFORMER, "model": {**TRANSFORMER["model"], "activation": "swiglu"}, "steps": options.steps}
+    run = TrainConfig.model_validate({**config, "eval_every": 500, "save_every": 500, "seed": options.seed})
+    result = train(run, str(shards), str(folder / "run"), progress=_tell)
+    print(
+        f"Tiny Shakespeare by characters, {result['parameters']:,} parameters, {result['precision']}, seed {run.seed}"
+    )
+    rows = [
+        ("unigrams", f"{result['unigram']['loss']:.3f}", f"{result['unigram']['bits_per_byte']:.3f}", ""),
+        ("trigrams", f"{result['ngram']['loss']:.3f}", f"{result['ngram']['bits_per_byte']:.3f}", ""),
+        ("nanoGPT, as published", "1.88", "", ""),
+        (
+            f"corpusmill, {run.steps} steps",
+            f"{result['validation']['loss']:.3f}",
+            f"{result['validation']['bits_per_byte']:.3f}",
+            f"{result['tokens_per_second']:,.0f}",
+        ),
+    ]
+    table(("validation", "loss", "bits/byte", "tokens/s"), rows)
+
+
+def wikitext(options: argparse.Namespace, folder: Path) -> None:
+    shards = words(Path(options.file), folder / "words")
+    training, validation = open_shards(shards), open_shards(shards, "validation")
+    test = open_shards(folder / "words/test", "validation")
+    model = {"kind": "lstm", "layers": 2, "d_model": 200, "dropout": 0.2, "variational": True}
+    config = {"model": model, "optimizer": {"lr": 6e-3, "weight_decay": 0.02, "clip": 0.5}, "batch": 20, "context": 35}
+    timing = Trainer(TrainConfig.model_validate({**config, "device": "cpu"}), training)
+    batches = [timing.prepare(timing.batches.batch(n)) for n in range(12)]
+    for batch in batches[:2]:
+        timing.take_step(batch)
+    began = time.perf_counter()
+    for batch in batches[2:]:
+        timing.take_step(batch)
+    each = (time.perf_counter() - began) / 10
+    steps = max(100, int(0.85 * 60 * options.minutes / each))
+    epoch = timing.batches.steps_per_epoch
+    run = TrainConfig.model_validate(
+        {
+            **config,
+            "device": "cpu",
+            "steps": steps,
+            "eval_every": -(-steps // 4),
+            "save_every": steps,
+            "log_every": steps,
+        }
+    )
+    print(f"WikiText-2 by words, {timing.model.n_parameters:,} parameters, {timing.precision}, {options.minutes:g} min "
+          f"of CPU: {steps} steps of {epoch} an epoch")  # fmt: skip
+    result = train(run, str(shards), str(folder / "run"), progress=_tell)
+    scored = evaluate_run(str(folder / "run"), str(folder / "words/test"))["validation"]
+    counted = baselines(training, validation), baselines(training, test)
+    curve = [row for row in read(folder / "run/metrics.csv") if row["validation_loss"]]
+    rows = [
+        (f"  epoch {int(row['step']) / epoch:.2f}", f"{math.exp(float(row['validation_loss'])):.1f}", "")
+        for row in curve
+    ]
+    rows[-1] = (f"corpusmill, epoch {steps / epoch:.2f}", rows[-1][1], f"{scored['perplexity']:.1f}")
+    for name in ("unigram", "ngram"):
+        rows.append((f"{name}s", *(f"{found[name]['perplexity']:.1f}" for found in counted)))
+    rows += [
+        ("published: LSTM 2 x 200, 750 epochs (GluonNLP)", "107.6", "101.6"),
+        ("published: AWD-LSTM 3 x 1150, 750 epochs (Merity et al., 2018)", "68.6", "65.8"),
+    ]
+    table(("WikiText-2 perplexity", "validation", "test"), rows)
+    hours = 750 * training.n_tokens / result["tokens_per_second"] / 3600
+    awd = hours * 33.6e6 / timing.model.n_parameters
+    print(f"750 epochs would take {hours:,.0f} h here for this model, about {awd:,.0f} h for the 33.6 M of AWD-LSTM")
+
+
+def _tell(row: dict) -> None:
+    if "validation_loss" in row:
+        print(f"  step {row['step']}: validation {row['validation_loss']:.3f}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The trainer on a CPU, beside its peers.")
+    parser.add_argument("what", choices=("speed", "shakespeare", "wikitext"))
+    parser.add_argument("file", nargs="?", help="the text, or WikiText-2's zip")
+    parser.add_argument("--steps", type=int, help="steps a round (speed: 100), or of the run (shakespeare: 2,000)")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--minutes", type=float, default=4.0, help="CPU budget of wikitext")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    if options.what != "speed" and not options.file:
+        parser.error(f"{options.what} needs the file")
+    options.steps = options.steps or {"speed": 100, "shakespeare": 2000}.get(options.what, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        {"speed": speed, "shakespeare": shakespeare, "wikitext": wikitext}[options.what](options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
