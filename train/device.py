@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -66,8 +67,8 @@ def autocast(device: torch.device, precision: str) -> Any:
     return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
 
 
-def compiled(model: LanguageModel, config: TrainConfig, precision: str, say: Callable[[str], None]) -> bool:
-    """Compile what training goes through, where that is wanted and works; tried once forward and backward.
+def compiled(model: LanguageModel, config: TrainConfig, precision: str, rows: int, say: Callable[[str], None]) -> bool:
+    """Compile what training goes through, where that is wanted and works; tried once with ``rows`` sequences.
 
     Recurrent cores are kernels of their own and stay as they are. What cannot be compiled runs uncompiled, and ``say``
     is told why. Gives whether it is compiled.
@@ -81,7 +82,7 @@ def compiled(model: LanguageModel, config: TrainConfig, precision: str, say: Cal
             say(f"torch.compile is off: a {config.model.kind} runs in kernels of its own")
         return False
     eager = model.through
-    trial = torch.zeros(config.micro_batch or config.batch, config.context, dtype=torch.int64, device=device)
+    trial = torch.zeros(rows, config.context, dtype=torch.int64, device=device)
     model.through = torch.compile(eager)
     try:
         with torch.random.fork_rng(), autocast(device, precision):
@@ -109,8 +110,15 @@ def peak(device: torch.device, precision: str) -> float | None:
     """Operations a second that the device could do at most; None where no table says so."""
     if device.type != "cuda" or precision == "fp32":
         return None
-    name = torch.cuda.get_device_name(device)
-    return next((rate for known, rate in _PEAKS.items() if known in name), None)
+    return peak_of(torch.cuda.get_device_name(device))
+
+
+def peak_of(name: str) -> float | None:
+    """The peak of a GPU by the name that its driver gives; None for one that the table lacks."""
+    words = set(re.split(r"[\s-]+", name)) - {"NVIDIA"}
+    if "Laptop" in words:
+        return None  # slower than its namesake
+    return next((rate for known, rate in _PEAKS.items() if words >= set(known.split())), None)
 
 
 def memory_used(device: torch.device) -> float:

@@ -134,7 +134,7 @@ class Trainer:
         device.check_batch_fits(self.model, config, self.precision, self._rows)
         if self.group.number:  # else all would draw the same dropout
             self._reseed(0)
-        self.compiled = device.compiled(self.model, config, self.precision, terminal.say)
+        self.compiled = device.compiled(self.model, config, self.precision, self._rows, terminal.say)
         self.optimizer = optim.build(self.model, config.optimizer)
         self.flops = device.flops_per_token(config.model, n_parameters, config.context)
         self._called: Any = self.group.wrap(self.model, self.device)
@@ -158,8 +158,9 @@ class Trainer:
         """A batch with its inputs and targets on the device; done ahead of the step, in the thread of the loader."""
         inputs, targets = torch.from_numpy(batch.inputs), torch.from_numpy(batch.targets)
         if self.device.type == "cuda":
-            inputs = inputs.pin_memory().to(self.device, non_blocking=True)
-            targets = targets.pin_memory().to(self.device, non_blocking=True)
+            with torch.cuda.device(self.device):
+                inputs = inputs.pin_memory().to(self.device, non_blocking=True)
+                targets = targets.pin_memory().to(self.device, non_blocking=True)
         return batch, inputs, targets
 
     def take_step(self, prepared: tuple[Batch, Tensor, Tensor], stop: bool = False) -> dict[str, float]:
@@ -246,7 +247,7 @@ class Trainer:
         carried: State = None
         if self.model.carries_state and self._carried[0] is not None:
             mine = self.model.join(self._carried) if len(self._carried) > 1 else self._carried[0]
-            parts = [over_state(part, lambda x: x.to(self.device)) for part in self.group.gather(mine)]
+            parts = self.group.gather(over_state(mine, lambda x: x.cpu()))
             carried = self.model.join(parts) if len(parts) > 1 else parts[0]
         return {
             "tokens": self.tokens,

@@ -198,7 +198,8 @@ class Transformer(LanguageModel):
                 documents = torch.cat((past_documents, documents + past_documents[:, -1:]), 1)
         x = self.embedding(tokens)
         if pasts is None and not keep_state:
-            return self.through(x, turn, self._visible(tokens, documents, 0)), None
+            through = self.through if self.training else self.run_blocks
+            return through(x, turn, self._visible(tokens, documents, 0)), None
         n_past = pasts[0][0].shape[2] if pasts is not None else 0
         visible = self._visible(tokens, documents, n_past)
         x, kept = self.dropout(x), []

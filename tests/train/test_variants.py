@@ -374,6 +374,11 @@ def test_trigrams_are_probabilities_and_beat_pieces(tmp_path, shards_dir):
 
 
 def test_unknown_devices_have_no_peak():
+    assert device.peak_of("NVIDIA H100 80GB HBM3") == 989e12
+    assert device.peak_of("NVIDIA H100 PCIe") == 756e12
+    assert device.peak_of("NVIDIA A100-SXM4-40GB") == 312e12
+    for unknown in ("NVIDIA L40", "NVIDIA GeForce RTX 4090 Laptop GPU", "NVIDIA GH200 480GB", "Tesla T4"):
+        assert device.peak_of(unknown) is None
     assert device.peak(torch.device("cpu"), "bf16") is None
     assert device.flops_per_token(TransformerConfig(layers=12, d_model=768, heads=12), 124_000_000, 1024) == (
         6 * 124_000_000 + 12 * 12 * 768 * 1024
