@@ -16,7 +16,21 @@ import traceback
 from collections.abc import Sequence
 
 from pipeline import __version__
-from pipeline.commands import build, config, doctor, fetch, model, plan, runs, status, tokenizer, trace, unlock, verify
+from pipeline.commands import (
+    build,
+    config,
+    doctor,
+    fetch,
+    inspect,
+    model,
+    plan,
+    runs,
+    status,
+    tokenizer,
+    trace,
+    unlock,
+    verify,
+)
 from pipeline.commands.common import Commands
 from pipeline.errors import CorpusmillError, NotYet, UsageError
 
@@ -27,6 +41,7 @@ _COMMANDS = (
     tokenizer,
     status,
     verify,
+    inspect,
     trace,
     runs,
     model,

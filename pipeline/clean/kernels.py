@@ -281,26 +281,37 @@ def units(data, offsets, flags, signs, codes, abbreviations):
 
 
 @compiled
-def text_counts(data, offsets, flags):
-    """Per document: code points, letters, white space, "{", "#", line feeds, "…"."""
-    found = np.zeros((7, len(offsets) - 1), np.int64)
+def sign_counts(data, offsets):
+    """Per document: code points, "{", "#", line feeds, "…"."""
+    found = np.zeros((5, len(offsets) - 1), np.int64)
     for document in range(len(offsets) - 1):
-        points, letters, spaces, braces, hashes, feeds, ellipses = 0, 0, 0, 0, 0, 0, 0
-        at, high = offsets[document], offsets[document + 1]
-        while at < high:
-            byte = data[at]
-            flag, width = _flags_at(data, at, flags)
-            points += 1
-            letters += (flag & _LETTER) != 0
-            spaces += (flag & _SPACE) != 0
+        points, braces, hashes, feeds, ellipses = 0, 0, 0, 0, 0
+        text = data[offsets[document] : offsets[document + 1]]
+        for byte in text:
+            points += (byte & 0xC0) != 0x80
             braces += byte == ord("{")
             hashes += byte == ord("#")
             feeds += byte == ord("\n")
-            ellipses += byte == 0xE2 and data[at + 1] == 0x80 and data[at + 2] == 0xA6
+        for at in range(len(text) - 2):
+            ellipses += (text[at] == 0xE2) & (text[at + 1] == 0x80) & (text[at + 2] == 0xA6)
+        found[0, document], found[1, document], found[2, document] = points, braces, hashes
+        found[3, document], found[4, document] = feeds, ellipses
+    return found
+
+
+@compiled
+def class_counts(data, offsets, flags):
+    """Per document: letters, white space."""
+    found = np.zeros((2, len(offsets) - 1), np.int64)
+    for document in range(len(offsets) - 1):
+        letters, spaces = 0, 0
+        at, high = offsets[document], offsets[document + 1]
+        while at < high:
+            flag, width = _flags_at(data, at, flags)
+            letters += (flag & _LETTER) != 0
+            spaces += (flag & _SPACE) != 0
             at += width
-        found[0, document], found[1, document], found[2, document] = points, letters, spaces
-        found[3, document], found[4, document], found[5, document] = braces, hashes, feeds
-        found[6, document] = ellipses
+        found[0, document], found[1, document] = letters, spaces
     return found
 
 
@@ -560,8 +571,7 @@ def ngram_characters(hashes, lengths, edges, top, duplicate, found):
     slots = np.int64(16)
     while slots < 2 * most:
         slots *= 2
-    keys, marks = np.empty(slots, np.uint64), np.zeros(slots, np.int64)
-    counts, firsts = np.empty(slots, np.int64), np.empty(slots, np.int64)
+    keys, marks, counts = np.empty(slots, np.uint64), np.zeros(slots, np.int32), np.empty(slots, np.int32)
     grams, slot_of = np.empty(most + 1, np.uint64), np.empty(most + 1, np.int64)
     places = np.empty(most + 1, np.int64)
     before = np.zeros(most + 1, np.int64)
@@ -569,10 +579,6 @@ def ngram_characters(hashes, lengths, edges, top, duplicate, found):
     for document in range(len(edges) - 1):
         low = edges[document]
         size = edges[document + 1] - low
-        here = np.int64(16)
-        while here < 2 * size:
-            here *= 2
-        mask = np.uint64(here - 1)
         for place in range(size):
             before[place + 1] = before[place] + lengths[low + place]
             grams[place] = hashes[low + place]
@@ -581,6 +587,10 @@ def ngram_characters(hashes, lengths, edges, top, duplicate, found):
         for n in range(2, 11):
             mark += 1
             repeated = 0
+            here = np.int64(16)
+            while here < 2 * left:
+                here *= 2
+            mask = np.uint64(here - 1)
             best, best_count = np.int64(-1), 1
             for index in range(left):
                 place = places[index]
@@ -593,7 +603,7 @@ def ngram_characters(hashes, lengths, edges, top, duplicate, found):
                 while marks[slot] == mark and keys[slot] != gram:
                     slot = (slot + 1) & np.int64(mask)
                 if marks[slot] != mark:
-                    marks[slot], keys[slot], counts[slot], firsts[slot] = mark, gram, 1, place
+                    marks[slot], keys[slot], counts[slot] = mark, gram, 1
                 else:
                     counts[slot] += 1
                 slot_of[place] = slot

@@ -167,9 +167,14 @@ class Segments:
         )
 
     @cached_property
-    def text_counts(self) -> np.ndarray:
-        """Per document: code points, letters, white space, "{", "#", line feeds, "…" (int64, 7 rows)."""
-        return kernels.text_counts(self.data, self.offsets, flags())
+    def sign_counts(self) -> np.ndarray:
+        """Per document: code points, "{", "#", line feeds, "…" (int64, 5 rows)."""
+        return kernels.sign_counts(self.data, self.offsets)
+
+    @cached_property
+    def class_counts(self) -> np.ndarray:
+        """Per document: letters, white space (int64, 2 rows)."""
+        return kernels.class_counts(self.data, self.offsets, flags())
 
     @cached_property
     def line_counts(self) -> np.ndarray:

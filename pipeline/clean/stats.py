@@ -55,7 +55,8 @@ DEFINITIONS: dict[str, str] = {
 """Every statistic by name, with its definition. Columns of `compute` are in this order, all float64."""
 
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "text": ("characters", "letter_share", "space_share", "curly_brackets"),
+    "characters": ("characters", "curly_brackets"),
+    "letters": ("letter_share", "space_share"),
     "words": (
         "words",
         "symbols",
@@ -113,13 +114,18 @@ def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)
 
 
-def _text_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
-    total, letters, spaces, braces, *_ = segments.text_counts
-    return total, _ratio(letters, total), _ratio(spaces, total), braces
+def _character_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
+    total, braces, *_ = segments.sign_counts
+    return total, braces
+
+
+def _letter_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
+    letters, spaces = segments.class_counts
+    return _ratio(letters, segments.sign_counts[0]), _ratio(spaces, segments.sign_counts[0])
 
 
 def _word_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
-    _, _, _, _, number_signs, feeds, wide_ellipses = segments.text_counts
+    _, _, number_signs, feeds, wide_ellipses = segments.sign_counts
     edges, starts, ends, symbols, _, lengths, letters = segments.units
     counts = kernels.unit_counts(segments.data, edges, starts, ends, symbols, lengths, letters)
     plain, every, points, alphabetic, ellipses = counts
@@ -156,7 +162,7 @@ def _line_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
 
 
 def _duplicate_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
-    total, _, _, _, _, feeds, _ = segments.text_counts
+    total, _, _, feeds, _ = segments.sign_counts
     seen, _, _, _, _, _, again, points, blocks, blocks_again, blocks_points = segments.line_counts
     return (
         _ratio(again, seen),
@@ -168,13 +174,14 @@ def _duplicate_family(segments: Segments, language: Any) -> Iterable[np.ndarray]
 
 
 def _ngram_family(segments: Segments, language: Any) -> Iterable[np.ndarray]:
-    total = segments.text_counts[0]
+    total = segments.sign_counts[0]
     units = segments.units
     return [_ratio(values, total) for values in repetition.ngram_characters(units.hashes, units.lengths, units.edges)]
 
 
 _MEASURES: dict[str, Callable[[Segments, Any], Iterable[np.ndarray]]] = {
-    "text": _text_family,
+    "characters": _character_family,
+    "letters": _letter_family,
     "words": _word_family,
     "sentences": _sentence_family,
     "stop words": _stop_word_family,

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -63,9 +63,9 @@ class Material:
     def to_json(self) -> dict[str, Any]:
         """For a unit's spec."""
         return {
-            "benchmarks": [vars(file) for file in self.benchmarks],
-            "flagged_words": {code: vars(file) for code, file in self.flagged_words.items()},
-            "pii_key": vars(self.pii_key) if self.pii_key else None,
+            "benchmarks": [asdict(file) for file in self.benchmarks],
+            "flagged_words": {code: asdict(file) for code, file in self.flagged_words.items()},
+            "pii_key": asdict(self.pii_key) if self.pii_key else None,
             "functions": dict(self.functions),
         }
 
@@ -196,7 +196,7 @@ class Judge:
                 *(pa.field(name, pa.float64()) for name in names),
                 *(pa.field(f"rule.{name}", pa.float64()) for name in self.limits),
             ],
-            metadata={"limits": json.dumps({name: vars(limit) for name, limit in self.limits.items()})},
+            metadata={"limits": json.dumps({name: asdict(limit) for name, limit in self.limits.items()})},
         )
 
     def judge(self, batch: list[Parsed], source: str, file: str) -> Judged:
@@ -243,7 +243,7 @@ class Judge:
             edits |= {f"normalised:{name}": found for name, found in changes.items()}
         normal = now
         languages, scores = language.identify(now)
-        measured = self._measure_language(languages, scores)
+        measured = language_values(self.clean, languages, scores)
         if not self.clean.statistics:  # what is dropped already needs no more work
             passed = first_failing(measured, list(self.limits.values())[: len(measured)], count)[0] < 0
             now = _if_else(passed, now, "")
@@ -275,16 +275,6 @@ class Judge:
         texts = _if_else(kept, now, came)
         return Assessed(texts, languages, scores, verdict, values, thresholds, details, statistics, amounts)
 
-    def _measure_language(self, languages: pa.Array, scores: pa.Array) -> list[np.ndarray]:
-        certainty = scores.to_numpy(zero_copy_only=False).astype(np.float64)
-        found = []
-        if self.clean.languages:
-            wanted = pc.is_in(languages, value_set=pa.array(self.clean.languages))
-            found.append(1.0 - wanted.to_numpy(zero_copy_only=False))
-        own = {code: pc.equal(languages, code).to_numpy(zero_copy_only=False) for code in self.clean.language_scores}
-        others = ~np.logical_or.reduce([*own.values(), np.zeros(len(certainty), bool)])
-        return found + [np.where(rows, certainty, np.nan) for rows in (others, *own.values())]
-
     def _decontaminate(self, texts: pa.Array) -> tuple[pa.Array, list[str], np.ndarray, dict[str, np.ndarray]]:
         """Texts, the item found in each, the share of n-grams shared, and what was cut out."""
         wanted = self.clean.decontaminate
@@ -310,6 +300,17 @@ class Judge:
         columns = [table[name] for name in names] + measured
         arrays = [languages, scores, *(pa.array(column, from_pandas=True) for column in columns)]
         return pa.record_batch(arrays, schema=pa.schema(list(self.statistics_schema)[3:]))
+
+
+def language_values(clean: Clean, languages: pa.Array, scores: pa.Array) -> list[np.ndarray]:
+    """What is compared with the limits on languages, in the order of `limits` (float64 arrays)."""
+    certainty = scores.to_numpy(zero_copy_only=False).astype(np.float64)
+    found = []
+    if clean.languages:
+        found.append(1.0 - pc.is_in(languages, value_set=pa.array(clean.languages)).to_numpy(zero_copy_only=False))
+    own = {code: pc.equal(languages, code).to_numpy(zero_copy_only=False) for code in clean.language_scores}
+    others = ~np.logical_or.reduce([*own.values(), np.zeros(len(certainty), bool)])
+    return found + [np.where(rows, certainty, np.nan) for rows in (others, *own.values())]
 
 
 def count(counts: Counts, judged: Judged) -> None:
