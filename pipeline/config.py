@@ -251,9 +251,9 @@ class LineConfig(Section):
 
     test: str = Field(
         description="max_word_length (code points between spaces), min_words, ends_with (one of these marks), without "
-        "(none of these phrases)"
+        "(none of these phrases), max_uppercase_share (of its code points), unlike (none of these RE2 patterns)"
     )
-    value: int | list[str] = Field(description="a number for max_word_length and min_words, else a list of texts")
+    value: int | float | list[str] = Field(description="a number for max_... and min_..., else a list of texts")
     reason: str = Field(description="name under which removed lines are counted, or of the drop")
     drop: Literal["line", "document"] = Field("line", description="what goes where a line fails")
 

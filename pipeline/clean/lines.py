@@ -22,7 +22,8 @@ class LineRule:
     """What a line must fail to be removed, or (``drop`` = "document") to take its document with it.
 
     ``test`` and its ``value``: "max_word_length" (code points between spaces), "min_words" (between spaces),
-    "ends_with" (one of these marks, and no ellipsis), "without" (none of these phrases, whatever their case).
+    "ends_with" (one of these marks, and no ellipsis), "without" (none of these phrases, whatever their case),
+    "max_uppercase_share" (of its code points), "unlike" (no match for any of these RE2 patterns, whatever the case).
     ``reason`` names what is removed.
     """
 
@@ -34,22 +35,29 @@ class LineRule:
     def __post_init__(self) -> None:
         if self.test not in TESTS:
             raise UsageError(f"there is no line test {self.test!r}; there are {', '.join(TESTS)}")
-        number = self.test in ("max_word_length", "min_words")
-        if isinstance(self.value, int) != number or not (number or self.value):
+        number = self.test in ("max_word_length", "min_words", "max_uppercase_share")
+        if isinstance(self.value, int | float) != number or not (number or self.value):
             raise UsageError(f"the line test {self.test!r} needs {'a number' if number else 'a list of texts'}")
         if self.drop not in ("line", "document"):
             raise UsageError(f'drop must be "line" or "document", not {self.drop!r}')
+        if self.test == "unlike":
+            try:
+                pc.match_substring_regex(pa.array([""]), "|".join(self.value))
+            except pa.ArrowInvalid as error:
+                raise UsageError(f"not a pattern: {error}") from error
 
 
 @dataclass(frozen=True)
 class Edited:
     """What is left of a batch: the texts (segmented), lines removed by reason and document (int64), sentences left
-    (int64), and the lines that drop their document, by reason and document (int64)."""
+    (int64), the lines that drop their document, by reason and document (int64), and the share of each document's words
+    (between white space) that stood in removed lines (float64)."""
 
     segments: Segments
     removed: dict[str, np.ndarray]
     sentences: np.ndarray
     fatal: dict[str, np.ndarray]
+    removed_share: np.ndarray
 
     @property
     def reasons(self) -> list[str]:
@@ -90,7 +98,10 @@ def edit(texts: pa.Array | Segments, rules: Sequence[LineRule]) -> Edited:
     kept = Lines(*(column[left] for column in lines.trimmed))
     found = np.maximum(segments.sentences(kept.firsts, kept.lasts), 1)
     sentences = np.bincount(kept.documents, found, segments.count).astype(np.int64)
-    return Edited(segments.only(kept), counted["line"], sentences, counted["document"])
+    words = np.bincount(lines.spans.documents, lines.words[0], segments.count)
+    lost = np.bincount(lines.spans.documents[~left], lines.words[0][~left], segments.count)
+    share = np.divide(lost, words, out=np.zeros(segments.count), where=words > 0)
+    return Edited(segments.only(kept), counted["line"], sentences, counted["document"], share)
 
 
 def only_lines(segments: Segments, lines: Spans) -> Segments:
@@ -125,17 +136,17 @@ class _Lines:
 
     def mention(self, places: np.ndarray, phrases: Sequence[str]) -> np.ndarray:
         """Return which of some lines have one of the phrases."""
-        data, starts, ends = self.segments.data, self.spans.starts[places], self.spans.ends[places]
-        found = np.zeros(len(places), bool)
-        if len(places):
-            # Every second text of this array is a line, the others are what stands between two of them.
-            offsets = np.append(np.stack([starts, ends], axis=1).ravel(), ends[-1])
-            array = pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
-            matched = pc.match_substring_regex(
-                array.take(pa.array(np.arange(0, len(array), 2))), _any_of(phrases), ignore_case=True
-            )
-            found = matched.to_numpy(zero_copy_only=False)
-        return found
+        found = pc.match_substring_regex(self.texts(places), _any_of(phrases), ignore_case=True)
+        return found.to_numpy(zero_copy_only=False)
+
+    def texts(self, places: np.ndarray | slice = slice(None)) -> pa.LargeStringArray:
+        """Return some lines as strings."""
+        starts, ends = self.spans.starts[places], self.spans.ends[places]
+        # Every second text of this array is a line, the others are what stands between two of them.
+        offsets = np.append(np.stack([starts, ends], axis=1).ravel(), ends[-1:])
+        count = max(len(offsets) - 1, 0)
+        buffers = pa.py_buffer(offsets if count else np.zeros(1, np.int64)), pa.py_buffer(self.segments.data)
+        return pa.LargeStringArray.from_buffers(count, *buffers).take(pa.array(np.arange(0, count, 2)))
 
 
 def _any_of(phrases: Sequence[str]) -> str:
@@ -163,10 +174,23 @@ def _without(lines: _Lines, phrases: Sequence[str]) -> np.ndarray:
     return passed
 
 
+def _few_capitals(lines: _Lines, most: float) -> np.ndarray:
+    texts = lines.texts()
+    capitals = pc.count_substring_regex(texts, r"\p{Lu}").to_numpy(zero_copy_only=False)
+    return capitals <= most * pc.utf8_length(texts).to_numpy(zero_copy_only=False)
+
+
+def _unlike(lines: _Lines, patterns: Sequence[str]) -> np.ndarray:
+    found = pc.match_substring_regex(lines.texts(), "|".join(f"(?:{p})" for p in patterns), ignore_case=True)
+    return ~found.to_numpy(zero_copy_only=False)
+
+
 TESTS: dict[str, Callable[[_Lines, Any], np.ndarray]] = {
     "max_word_length": _short_words,
     "min_words": _enough_words,
     "ends_with": _ends_well,
     "without": _without,
+    "max_uppercase_share": _few_capitals,
+    "unlike": _unlike,
 }
 """The tests of `LineRule`: each returns which lines pass."""

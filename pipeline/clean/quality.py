@@ -26,16 +26,21 @@ from pipeline.errors import UsageError
 TOO_FEW_SENTENCES = "too_few_sentences"
 """The reason of documents that line rules leave with fewer sentences than the step asks for."""
 
+TOO_MUCH_REMOVED = "too_much_removed"
+"""The reason of documents of whose words line rules remove a larger share than the step allows."""
+
 
 @dataclass(frozen=True)
 class Step:
-    """Rules on statistics, line rules (with C4's removal of citation marks and its least number of sentences), or
-    ``classic``: the preprocessing of `pipeline.clean.normalise.classic`."""
+    """Rules on statistics, line rules (with C4's removal of citation marks and its least number of sentences, and
+    RefinedWeb's largest share of words in removed lines), or ``classic``: the
+    preprocessing of `pipeline.clean.normalise.classic`."""
 
     rules: tuple[Rule, ...] = ()
     lines: tuple[LineRule, ...] = ()
     citations: bool = False
     min_sentences: int = 0
+    max_removed: float | None = None
     classic: bool = False
 
     @property
@@ -45,6 +50,8 @@ class Step:
         found = [Limit("fatal_lines", max=0, reason=reason) for reason in fatal]
         if self.min_sentences:
             found.append(Limit("sentences", min=self.min_sentences, reason=TOO_FEW_SENTENCES))
+        if self.max_removed is not None:
+            found.append(Limit("removed_word_share", max=self.max_removed, reason=TOO_MUCH_REMOVED))
         return self.rules or tuple(found)
 
     @property
@@ -201,6 +208,8 @@ def _run(
             measured += [lines.astype(np.float64) for lines in edited.fatal.values()]
             if step.min_sentences:
                 measured.append(edited.sentences.astype(np.float64))
+            if step.max_removed is not None:
+                measured.append(edited.removed_share)
         verdict, values, thresholds = rules.first_failing(measured, limits[: len(measured)], count)
     left = segments.texts()
     kept = pc.if_else(pa.array(verdict < 0), left, texts)
