@@ -216,7 +216,8 @@ class Builder:
         parts = shards.plan(self.config, self.root, key, header)
         if not parts:
             raise CorpusmillError("no document was kept: there is nothing to write", mend="relax the rules of [clean]")
-        index = shards.plan_index(key, header, parts)
+        encoded = self.ledger.stage(encode.STAGE) or {"counts": {"dropped": {}}}
+        index = shards.plan_index(key, header, parts, encoded["counts"]["dropped"].get("not_in_mix", 0))
 
         def job(pending: list[Unit]) -> None:
             self._map([unit for unit in pending if unit.name != shards.INDEX_UNIT])

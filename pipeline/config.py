@@ -382,9 +382,24 @@ class Tokenizer(Section):
 class Shards(Section):
     """[shards]: tokens in a global random order."""
 
-    tokens: int = Field(50_000_000, gt=0, description="tokens a shard, about")
+    tokens: int = Field(50_000_000, gt=0, le=2_000_000_000, description="tokens a shard, about")
+    format: Literal["arrow", "parquet"] = Field(
+        "arrow", description="arrow: mapped into memory; parquet: smaller, decoded into memory when opened"
+    )
     validation: float = Field(0.01, ge=0, lt=1, description="share of documents held out for validation")
-    seed: int = Field(0, ge=0, description="seed of the shuffle and the split")
+    test: float = Field(0.0, ge=0, lt=1, description="share of documents held out for a test")
+    epochs: dict[Name, Annotated[float, Field(ge=0, le=1000)]] = Field(
+        {}, description="how often a source's documents stand in train; 2.5: all twice, half of them thrice; default 1"
+    )
+    bos: bool = Field(False, description="begin each document with the tokenizer's bos piece")
+    eos: bool = Field(True, description="end each document with the tokenizer's eos piece")
+    seed: int = Field(0, ge=0, lt=2**63, description="seed of the shuffle, the split and the mix")
+
+    @model_validator(mode="after")
+    def _leaves_something(self) -> Shards:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test leave nothing to train on")
+        return self
 
 
 class Config(Section):
@@ -407,6 +422,8 @@ class Config(Section):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two sources are called {name!r}; give each its own name")
+        if names and (unknown := sorted(self.shards.epochs.keys() - set(names))):
+            raise ValueError(f"shards.epochs: no source is called {unknown[0]!r}; there are {', '.join(names)}")
         return self
 
 

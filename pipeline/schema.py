@@ -71,10 +71,11 @@ ENCODED = pa.schema(
         pa.field("split", pa.string(), nullable=False),
         pa.field("key", pa.uint64(), nullable=False),  # position in the global shuffle
         pa.field("doc_id", ID, nullable=False),
+        pa.field("epoch", pa.uint32(), nullable=False),  # 0, or which further copy of the document this is
         pa.field("source", pa.string(), nullable=False),
         pa.field("n_bytes", pa.uint32(), nullable=False),
         pa.field("n_tokens", pa.uint32(), nullable=False),
-        pa.field("tokens", pa.binary(), nullable=False),  # little-endian token ids, of the width the shards have
+        pa.field("tokens", pa.large_binary(), nullable=False),  # little-endian token ids, of the width the shards have
     ]
 )
 

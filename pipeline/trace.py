@@ -70,7 +70,7 @@ def trace_row(
             file=root.url,
             mend="corpusmill shards CORPUS_TOML",
         )
-    first = batch["first_token"][row].as_py() if "first_token" in batch.schema.names else 0
+    first = batch["first_token"][row].as_py()
     result = _follow(root, found, dump)
     result["shard"] = {"path": shard, "row": row, "tokens": len(tokens), "first_token": first}
     if token is not None:
@@ -83,7 +83,7 @@ def find(
 ) -> list[dict[str, Any]]:
     """Say of every record with this URL, title, id (hexadecimal) or piece of text where it went, or why it did not.
 
-    One entry a record, kept ones first, at most ``limit``: ``fate`` ("in shards", "not in shards", a drop's reason),
+    One entry a record, kept ones first, at most ``limit``: ``fate`` ("in shards", "not in the mix", a drop's reason),
     ``document`` (identity), ``steps`` (each stage's decision with what it was based on), ``text``, ``dump`` (file,
     offset, length, record, SHA-256 of those bytes) and ``original`` (the page as it stands there).
     """
@@ -182,8 +182,9 @@ def _after_ingest(root: Root, found: Found, result: dict[str, Any]) -> str:
             result["text"] = batch["text"][at].as_py()
             break
     places = read.find_document(root.path("shards"), id)
-    result["steps"].append({"stage": "shards", "decision": "written" if places else "not written", "places": places})
-    return "in shards" if places else "not in shards"
+    fate = "in shards" if places else "not in the mix"  # see shards.epochs of the configuration
+    result["steps"].append({"stage": "shards", "decision": fate, "places": places})
+    return fate
 
 
 def _reason(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,19 +1,19 @@
 """The pure halves of the stages, against plain Python."""
 
-import itertools
-
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import Clean, Config
+from pipeline.config import Clean, Config, Shards
 from pipeline.dedup import lsh
 from pipeline.dedup.components import EMPTY, forest_add
-from pipeline.ledger import Counts
+from pipeline.ledger import Counts, Ledger
 from pipeline.parse.record import Parsed
 from pipeline.schema import ENCODED, document_id
+from pipeline.shards.format import Header
+from pipeline.shards.read import open_shards
 from pipeline.stages import dedup, encode, ingest, judge, shards
 from pipeline.stages.parts import writing_parts
 from pipeline.storage import Root
@@ -161,35 +161,78 @@ def test_the_place_in_the_shuffle_is_a_function_of_seed_and_id(seed, document):
     assert encode.place(seed, document) != encode.place(seed + 1, document)
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(1, 400), min_size=1, max_size=200), st.integers(50, 3000), st.integers(0, 5))
-def test_shards_cover_the_shuffle_evenly(tmp_path_factory, sizes, target, seed):
-    root = Root(str(tmp_path_factory.mktemp("even")))
-    keys = [encode.place(seed, i.to_bytes(16, "big"))[0] for i in range(len(sizes))]
-    order = np.argsort(np.array(keys, np.uint64))
-    columns = {
-        "split": ["train"] * len(sizes),
-        "key": [keys[i] for i in order],
-        "doc_id": [int(i).to_bytes(16, "big") for i in order],
-        "source": ["s"] * len(sizes),
-        "n_bytes": [1] * len(sizes),
-        "n_tokens": [sizes[i] for i in order],
-        "tokens": [b""] * len(sizes),
-    }
+HEADER = Header("ab" * 32, 500, {"unk": 0, "eos": 2}, seed=7, lineage="cd" * 32)
+
+
+def exchange(root, name, documents, run):
+    """An exchange file of documents (key, id, tokens), in sorted runs of so many documents."""
     with writing_parts(root) as parts:
-        part = parts.add("encoded/a.parquet", ENCODED)
-        for batch in pa.table(columns, ENCODED).to_batches(7):
-            part.write(batch, own_row_group=True)
-    ranges = shards.even_ranges(root, "train", target)
-    assert ranges[0][0] == 0
-    assert ranges[-1][1] == 2**64
-    assert all(a[1] == b[0] for a, b in itertools.pairwise(ranges))
-    held = [sum(n for key, n in zip(keys, sizes, strict=True) if low <= key < high) for low, high, _ in ranges]
-    assert sum(held) == sum(sizes)
-    assert all(held)
-    share = sum(sizes) / len(ranges)
-    assert all(abs(n - share) <= max(sizes) for n in held)
+        part = parts.add(f"encoded/{name}.parquet", ENCODED)
+        for first in range(0, len(documents), run):
+            rows = sorted(documents[first : first + run])
+            columns = {
+                "split": ["train"] * len(rows),
+                "key": [key for key, _, _ in rows],
+                "doc_id": [id for _, id, _ in rows],
+                "epoch": [0] * len(rows),
+                "source": ["s"] * len(rows),
+                "n_bytes": [3 * len(tokens) for _, _, tokens in rows],
+                "n_tokens": [len(tokens) for _, _, tokens in rows],
+                "tokens": [np.array(tokens, np.uint16).tobytes() for _, _, tokens in rows],
+            }
+            for batch in pa.table(columns, ENCODED).to_batches(5):
+                part.write(batch, own_row_group=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(0, 400), min_size=1, max_size=60).filter(any),
+    st.integers(20, 3000),
+    st.integers(0, 5),
+    st.integers(1, 40),
+    st.booleans(),
+)
+def test_shards_cover_the_shuffle_evenly_whatever_the_documents(tmp_path_factory, sizes, target, seed, run, ties):
+    root = Root(str(tmp_path_factory.mktemp("even")))
+    documents, at = [], 0
+    for i, size in enumerate(sizes):
+        id = i.to_bytes(16, "big")
+        key = encode.place(seed, id) >> (61 if ties else 0)
+        documents.append((key, id, [(at + k) % 500 for k in range(size)]))
+        at += size
+    exchange(root, "a", documents[::2], run)
+    exchange(root, "b", documents[1::2], run)
+    settings = Config.model_validate({"shards": {"tokens": target}})
+    units = shards.plan(settings, root, "key", HEADER)
+    rows = {unit.name: shards.process(root, unit) for unit in units}
+    for row in rows.values():
+        Ledger(root).commit(row)
+    shards.process(root, shards.plan_index("key", HEADER, units, 0))
+    stream = [token for _, _, tokens in sorted(documents) for token in tokens]
+    found = open_shards(root.path("shards"))
+    assert found.read(0, len(stream)).tolist() == stream
+    share = len(stream) / len(units)
+    assert all(abs(len(tokens) - share) <= 0.01 * share + 1 for tokens in found.shard_tokens())
+    whole = [(d.id, d.n_bytes, found.read(d.start, d.stop).tolist()) for d in found.documents()]
+    assert whole == [(id, 3 * len(tokens), tokens) for _, id, tokens in sorted(documents)]
+    assert sum(row.counts.kept for row in rows.values()) == found.n_docs == len(sizes)
+    assert found.n_bytes == 3 * len(stream)
     assert shards.even_ranges(root, "validation", target) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**60), st.floats(0, 3), st.floats(0, 0.4), st.floats(0, 0.4))
+def test_the_mix_holds_on_average_and_copies_stay_on_one_side(seed, epochs, validation, test):
+    settings = Shards(seed=seed, epochs={"s": epochs}, validation=validation, test=test)
+    drawn = [encode.draw(settings, i.to_bytes(16, "big"), "s") for i in range(2000)]
+    train = [copies for split, copies in drawn if split == "train"]
+    assert {copies for split, copies in drawn if split != "train"} <= {0, 1}
+    assert set(train) <= {int(epochs), int(epochs) + 1}
+    assert abs(np.mean(train) - epochs) < 0.12
+    for split, share in (("validation", validation), ("test", test)):
+        assert abs(sum(found == split for found, _ in drawn) / len(drawn) - share) < 0.07
+    more = Shards(seed=seed, epochs={"s": 1.0}, validation=validation, test=test)
+    assert [split for split, _ in drawn] == [encode.draw(more, i.to_bytes(16, "big"), "s")[0] for i in range(2000)]
 
 
 def test_defaults_of_the_configuration_are_the_documented_ones():

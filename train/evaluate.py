@@ -91,7 +91,7 @@ def by_group(shards: Shards, costs: np.ndarray, groups: list[str]) -> dict[str, 
     """The figures of each group of documents; ``costs`` (n_tokens,) nats, ``groups`` one name a document."""
     nats = np.add.reduceat(costs, shards.offsets[:-1])
     lengths = np.diff(shards.offsets)
-    sizes = shards.table()["n_bytes"].to_numpy()
+    sizes = shards.facts()["n_bytes"].to_numpy()
     names, number = np.unique(groups, return_inverse=True)
     total, tokens, n_bytes = (np.bincount(number, weights=x, minlength=len(names)) for x in (nats, lengths, sizes))
     return {
@@ -107,7 +107,7 @@ def languages(shards: Shards, documents: Path) -> list[str] | None:
     """
     if not documents.is_dir():
         return None
-    wanted = shards.table()["doc_id"].combine_chunks()
+    wanted = shards.facts()["doc_id"].combine_chunks()
     found: dict[bytes, str] = {}
     for path in sorted(documents.rglob("*.parquet")):
         part = pq.read_table(path, columns=["id", "language"])
@@ -174,7 +174,7 @@ def evaluate_run(
         "step": saved.step,
         "fingerprint": validation.fingerprint,
         "validation": found,
-        "sources": by_group(validation, costs, validation.table()["source"].to_pylist()),
+        "sources": by_group(validation, costs, validation.facts()["source"].to_pylist()),
         "languages": by_group(validation, costs, spoken) if spoken else {},
         **baselines(training, validation),
     }

@@ -70,7 +70,11 @@ def lines(facts: dict[str, Any]) -> list[str]:
         out.append(_line("kept by dedup", stages["dedup"]["counts"]["kept"], "documents"))
     if "shards" in stages:
         counts = stages["shards"]["counts"]
-        out.append(_line("in shards", counts["kept"], f"documents, {counts['amounts'].get('tokens', 0):,} tokens"))
+        out += _losses(counts)
+        copies = counts["amounts"].get("copies", 0)
+        more = f" and {copies:,} copies" if copies else ""
+        tokens = counts["amounts"].get("tokens", 0)
+        out.append(_line("in shards", counts["kept"], f"documents{more}, {tokens:,} tokens"))
     for unit, fault in stages.get("ingest", {}).get("faults", {}).items():
         out.append(f"FAULT in {unit}: {fault}")
     return out

@@ -1,8 +1,13 @@
 """What a directory of shards is: file names, Arrow schema, `index.json`.
 
 A shard is an uncompressed Arrow IPC file with exactly one record batch, so that the tokens of all its documents lie in
-one contiguous buffer that a reader maps into memory and slices without a copy. Arrow does not notice a flipped bit;
-the index therefore carries the SHA-256 of every shard, and a fingerprint over itself.
+one contiguous buffer that a reader maps into memory and slices without a copy. (A Parquet shard holds the same columns,
+smaller on disk, and is decoded into memory.) Arrow does not notice a flipped bit; the index therefore carries the
+SHA-256 of every shard, and a fingerprint over itself.
+
+A row is a document, or a piece of one that a shard's edge cuts: ``first_token`` says how many of the document's tokens
+lie in the rows before it, which end the shard before. ``n_docs`` counts documents where they begin, ``n_rows`` rows;
+of a document that is cut, each piece has its tokens' share of ``n_bytes``.
 """
 
 from __future__ import annotations
@@ -17,11 +22,12 @@ import numpy as np
 import pyarrow as pa
 
 FORMAT = "corpusmill-shards"
-VERSION = 1
+VERSION = 2
 INDEX = "index.json"
 METADATA_KEY = b"corpusmill"
-SHARD_FIELDS = ("path", "bytes", "sha256", "n_tokens", "n_docs", "n_bytes")
-COUNTS = ("n_tokens", "n_docs", "n_bytes")
+COUNTS = ("n_tokens", "n_docs", "n_rows", "n_bytes")
+SHARD_FIELDS = ("path", "bytes", "sha256", *COUNTS)
+SUFFIXES = (".arrow", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -77,16 +83,17 @@ def schema(header: Header, split: str) -> pa.Schema:
             pa.field("n_bytes", pa.uint32(), nullable=False),
             pa.field("doc_id", pa.binary(16), nullable=False),
             pa.field("source", pa.string(), nullable=False),
+            pa.field("first_token", pa.uint32(), nullable=False),
         ],
         metadata={METADATA_KEY: canonical({**header.to_dict(), "split": split})},
     )
 
 
-def shard_name(split: str, number: int, count: int) -> str:
+def shard_name(split: str, number: int, count: int, format: str = "arrow") -> str:
     """File name of shard ``number`` of ``count``, as the Hugging Face Hub writes it: ``train-00000-of-00008.arrow``."""
     if not 0 <= number < count:
         raise ValueError(f"shard {number} of {count}")
-    return f"{split}-{number:05d}-of-{count:05d}.arrow"
+    return f"{split}-{number:05d}-of-{count:05d}.{format}"
 
 
 def build_index(header: Header, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:

@@ -6,6 +6,7 @@
         ...
 
 A split is one long stream of tokens, its shards end to end in index order; positions in it run from 0 to ``n_tokens``.
+Shards on remote storage are copied once into a cache, by their digests, and read from there.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.errors import CorpusmillError
-from pipeline.shards.format import FORMAT, INDEX, VERSION, Header, fingerprint, index_bytes, schema
+from pipeline.shards.format import COUNTS, FORMAT, INDEX, SUFFIXES, VERSION, Header, fingerprint, index_bytes, schema
+from pipeline.storage import expand, is_url, open_input
 
 REBUILD = "corpusmill shards CORPUS_TOML rebuilds them; corpusmill verify CORPUS says what else is amiss"
 # Two changes within one tick of the clock leave one time stamp: a younger file is not remembered as verified.
@@ -46,34 +47,41 @@ class Document:
     stop: int
 
 
-def open_shards(directory: str | os.PathLike[str], split: str = "train", paranoid: bool = False) -> Shards:
-    """Open one split of the shards in ``directory``.
+def open_shards(
+    directory: str | os.PathLike[str],
+    split: str = "train",
+    paranoid: bool = False,
+    cache: str | os.PathLike[str] | None = None,
+) -> Shards:
+    """Open one split of the shards in ``directory``, a folder or a URL that fsspec knows.
 
     Checks the index against its fingerprint, and each shard against the index: size, SHA-256, schema and header. A
     shard that passed is remembered by size and time stamps in the user's cache (``$XDG_CACHE_HOME/corpusmill``) and not
-    hashed again while these stand; ``paranoid`` hashes always. Raises CorpusmillError for whatever does not match,
-    with the file, the digest expected and found, and the command that mends it.
+    hashed again while these stand; ``paranoid`` hashes always. Shards at a URL are fetched into ``cache`` (default: the
+    user's), each checked on its way, and not again while they are there. Raises CorpusmillError for whatever does not
+    match, with the file, the digest expected and found, and the command that mends it.
     """
-    folder = Path(directory)
-    index = read_index(folder)
+    index = read_index(directory)
     if split not in index["splits"]:
         raise CorpusmillError(
             f"no split {split!r}; there are: {', '.join(sorted(index['splits']))}",
-            file=str(folder / INDEX),
+            file=os.path.join(directory, INDEX),
             mend=REBUILD,
         )
     rows = index["splits"][split]["shards"]
-    _check_listing(folder, index)
-    _verify(folder, rows, index["fingerprint"], paranoid)
+    _check_listing(directory, index)
+    folder = _here(directory, rows, index["fingerprint"], cache)
+    _verify(folder, rows, index["fingerprint"], paranoid, folder != Path(directory))
     expected = schema(Header.from_dict(index), split)
-    return Shards(folder, split, index, [_map(folder / row["path"], row, expected) for row in rows])
+    return Shards(Path(folder), split, index, [_map(folder / row["path"], row, expected) for row in rows])
 
 
 def read_index(directory: str | os.PathLike[str]) -> dict[str, Any]:
     """The content of the index in ``directory``, checked against its fingerprint. CorpusmillError where it fails."""
-    path = Path(directory, INDEX)
+    path = os.path.join(directory, INDEX)
     try:
-        data = path.read_bytes()
+        with open_input(path) as file:
+            data = file.read()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CorpusmillError("no shards here: the index is missing", file=str(path), mend=REBUILD) from error
     try:
@@ -102,64 +110,118 @@ def read_index(directory: str | os.PathLike[str]) -> dict[str, Any]:
     return index
 
 
-def read_shard(directory: str | os.PathLike[str], name: str, paranoid: bool = False) -> pa.RecordBatch:
-    """The documents of one shard, verified as `open_shards` does, whatever the state of the others."""
-    folder = Path(directory)
-    index = read_index(folder)
+def read_shard(
+    directory: str | os.PathLike[str],
+    name: str,
+    paranoid: bool = False,
+    cache: str | os.PathLike[str] | None = None,
+) -> pa.RecordBatch:
+    """The rows of one shard, verified as `open_shards` does, whatever the state of the others."""
+    index = read_index(directory)
     for split, content in index["splits"].items():
         for row in content["shards"]:
             if row["path"] == name:
-                _verify(folder, [row], index["fingerprint"], paranoid)
+                folder = _here(directory, [row], index["fingerprint"], cache)
+                _verify(folder, [row], index["fingerprint"], paranoid, folder != Path(directory))
                 return _map(folder / name, row, schema(Header.from_dict(index), split))
-    raise CorpusmillError(f"no shard {name!r} here", file=str(folder / INDEX), mend="see the names in the index")
+    raise CorpusmillError(
+        f"no shard {name!r} here", file=os.path.join(directory, INDEX), mend="see the names in the index"
+    )
 
 
 def find_document(directory: str | os.PathLike[str], id: bytes) -> list[dict[str, Any]]:
-    """Where a document lies: path of the shard, split, row, and tokens there, in the order of the index."""
-    folder = Path(directory)
-    index = read_index(folder)
+    """Where a document lies: path of the shard, split, row, tokens there and first token, in the order of the index.
+
+    The ids alone are looked at, and the shards are not verified: `read_shard` does that.
+    """
+    index = read_index(directory)
     found = []
     for split, content in index["splits"].items():
+        folder = _here(directory, content["shards"], index["fingerprint"], None)
         for row in content["shards"]:
             batch = _map(folder / row["path"], row, schema(Header.from_dict(index), split))
-            for at in np.flatnonzero(pc.equal(batch["doc_id"], pa.scalar(id, pa.binary(16)))).tolist():
-                tokens = len(batch["tokens"][at])
-                found.append({"path": row["path"], "split": split, "row": at, "tokens": tokens})
+            ids = np.frombuffer(batch["doc_id"].buffers()[1], np.uint8).reshape(-1, 16)[: batch.num_rows]
+            for at in np.flatnonzero((ids == np.frombuffer(id, np.uint8)).all(axis=1)).tolist():
+                place = {"tokens": len(batch["tokens"][at]), "first_token": batch["first_token"][at].as_py()}
+                found.append({"path": row["path"], "split": split, "row": at, **place})
     return found
 
 
-def _check_listing(folder: Path, index: dict[str, Any]) -> None:
+def _here(
+    directory: str | os.PathLike[str], rows: list[dict[str, Any]], mark: str, cache: str | os.PathLike[str] | None
+) -> Path:
+    """The local folder of the shards: ``directory`` itself, or the cache, into which absent ones are fetched."""
+    if not is_url(str(directory)):
+        return Path(directory)
+    folder = Path(cache) if cache else _user_cache("shards")
+    folder = folder / mark[:32]
+    folder.mkdir(parents=True, exist_ok=True)
+    for row in rows:
+        if not (folder / row["path"]).exists():
+            _fetch(f"{directory}/{row['path']}", folder / row["path"], row)
+    return folder
+
+
+def _fetch(url: str, path: Path, row: dict[str, Any]) -> None:
+    """Copy one shard; it gets its name once its digest is right, so that a name in the cache is a whole shard."""
+    digest = hashlib.sha256()
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as copy:
+        try:
+            with open_input(url) as file:
+                while block := file.read(1 << 22):
+                    digest.update(block)
+                    copy.write(block)
+            if digest.hexdigest() != row["sha256"]:
+                raise CorpusmillError(
+                    f"shard damaged: SHA-256 {row['sha256']} expected, {digest.hexdigest()} found",
+                    file=url,
+                    mend=REBUILD,
+                )
+            copy.flush()
+            os.replace(copy.name, path)
+        except FileNotFoundError as error:
+            raise CorpusmillError(f"shard missing: SHA-256 {row['sha256']} expected", file=url, mend=REBUILD) from error
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(copy.name)
+
+
+def _user_cache(name: str) -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "corpusmill", name)
+
+
+def _check_listing(directory: str | os.PathLike[str], index: dict[str, Any]) -> None:
     """Refuse a shard that the index does not name: it is left over from another build."""
     named = {row["path"] for part in index["splits"].values() for row in part["shards"]}
-    extra = sorted(
-        name
-        for name in os.listdir(folder)
-        if name.endswith(".arrow") and not name.startswith(".") and name not in named
-    )
-    if extra:
+    if is_url(str(directory)):
+        names = [path.rsplit("/", 1)[1] for suffix in SUFFIXES for path in expand(f"{directory}/*{suffix}")]
+    else:
+        names = [name for name in os.listdir(directory) if name.endswith(SUFFIXES) and not name.startswith(".")]
+    if extra := sorted(set(names) - named):
         raise CorpusmillError(
             f"not named by {INDEX} (left over from another build?)",
-            file=str(folder / extra[0]),
+            file=os.path.join(directory, extra[0]),
             mend=f"delete it, or: {REBUILD}",
         )
 
 
-def _verify(folder: Path, rows: list[dict[str, Any]], mark: str, paranoid: bool) -> None:
+def _verify(folder: Path, rows: list[dict[str, Any]], mark: str, paranoid: bool, cached: bool = False) -> None:
     """Check size and SHA-256 of every shard, hashing only what is not remembered as verified."""
     memory = _Memory(folder, mark)
+    mend = f"rm -r {folder}: the shards are fetched again" if cached else REBUILD
     for row in rows:
         path = folder / row["path"]
         try:
             status = path.stat()
         except FileNotFoundError as error:
             raise CorpusmillError(
-                f"shard missing: SHA-256 {row['sha256']} expected", file=str(path), mend=REBUILD
+                f"shard missing: SHA-256 {row['sha256']} expected", file=str(path), mend=mend
             ) from error
         if status.st_size != row["bytes"]:
             raise CorpusmillError(
                 f"shard of {status.st_size} bytes, {row['bytes']} expected (SHA-256 {row['sha256']} expected)",
                 file=str(path),
-                mend=REBUILD,
+                mend=mend,
             )
         if not paranoid and memory.holds(row, status):
             continue
@@ -167,7 +229,7 @@ def _verify(folder: Path, rows: list[dict[str, Any]], mark: str, paranoid: bool)
             found = _sha256(file)
         if found != row["sha256"]:
             raise CorpusmillError(
-                f"shard damaged: SHA-256 {row['sha256']} expected, {found} found", file=str(path), mend=REBUILD
+                f"shard damaged: SHA-256 {row['sha256']} expected, {found} found", file=str(path), mend=mend
             )
         memory.remember(row, status)
     memory.save()
@@ -184,8 +246,7 @@ class _Memory:
     """Which shards of a directory were verified, by size, inode and time stamps; lost without harm."""
 
     def __init__(self, folder: Path, mark: str):
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "corpusmill", "verified")
-        self.path = cache / (hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32] + ".json")
+        self.path = _user_cache("verified") / (hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:32] + ".json")
         self.mark = mark
         self.changed = False
         self.known: dict[str, list[int]] = {}
@@ -217,33 +278,54 @@ class _Memory:
 
 
 def _map(path: Path, row: dict[str, Any], expected: pa.Schema) -> pa.RecordBatch:
-    """Map one shard into memory as its record batch, after checking that it is what the index says."""
+    """One shard as its record batch, mapped into memory (Parquet: decoded), after checking it against the index."""
     try:
-        reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-    except pa.ArrowInvalid as error:
-        raise CorpusmillError(f"not an Arrow file: {error}", file=str(path), mend=REBUILD) from error
-    if not reader.schema.equals(expected, check_metadata=True):
-        found, wanted = reader.schema.metadata, expected.metadata
+        found, batches = _parquet(path, expected) if path.suffix == ".parquet" else _arrow(path)
+    except (pa.ArrowInvalid, FileNotFoundError, OSError) as error:
+        raise CorpusmillError(f"not a shard: {error}", file=str(path), mend=REBUILD) from error
+    if not found.equals(expected, check_metadata=True):
         raise CorpusmillError(
-            f"a shard of another tokenizer, split or build: {wanted} expected, {found} found",
+            f"a shard of another tokenizer, split or build: {expected.metadata} expected, {found.metadata} found",
             file=str(path),
             mend=REBUILD,
         )
     if len(batches) != 1:
         raise CorpusmillError(f"{len(batches)} record batches, one expected", file=str(path), mend=REBUILD)
-    counts = {"n_docs": batches[0].num_rows, "n_tokens": len(cast(pa.ListArray, batches[0]["tokens"]).values)}
+    begins = np.count_nonzero(batches[0]["first_token"].to_numpy() == 0)
+    counts = {"n_rows": batches[0].num_rows, "n_docs": begins, "n_tokens": len(_values(batches[0]))}
     for name, count in counts.items():
         if count != row[name]:
             raise CorpusmillError(f"{name} is {count}, the index says {row[name]}", file=str(path), mend=REBUILD)
     return batches[0]
 
 
+def _arrow(path: Path) -> tuple[pa.Schema, list[pa.RecordBatch]]:
+    reader = pa.ipc.open_file(pa.memory_map(str(path)))
+    return reader.schema, [reader.get_batch(number) for number in range(reader.num_record_batches)]
+
+
+def _parquet(path: Path, expected: pa.Schema) -> tuple[pa.Schema, list[pa.RecordBatch]]:
+    """Parquet has a name of its own for the items of a list, which is all that may differ."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, use_threads=False)
+    if table.schema.names != expected.names or table.schema.metadata != expected.metadata:
+        return table.schema, []
+    table = table.cast(expected).combine_chunks()
+    return table.schema, table.to_batches() or [pa.RecordBatch.from_pylist([], expected)]
+
+
+def _values(batch: pa.RecordBatch) -> pa.Array:
+    """The tokens of a shard, end to end."""
+    return cast(pa.ListArray, batch["tokens"]).values
+
+
 class Shards:
     """The tokens and documents of one split. Made by `open_shards`.
 
     ``n_tokens``, ``n_docs``, ``n_bytes`` (UTF-8 bytes of the texts), ``vocab_size``, ``dtype``, ``special_ids``,
-    ``tokenizer_sha256``, ``fingerprint`` (of all splits), ``split`` and ``directory`` describe it.
+    ``tokenizer_sha256``, ``fingerprint`` (of all splits), ``split`` and ``directory`` describe it. Documents are whole
+    here, whatever edge of a shard cuts them; ``n_rows`` counts the pieces.
     """
 
     def __init__(self, directory: Path, split: str, index: dict[str, Any], batches: list[pa.RecordBatch]):
@@ -255,12 +337,10 @@ class Shards:
         self.vocab_size = header.vocab_size
         self.special_ids: dict[str, int] = dict(header.special_ids)
         self.dtype = header.dtype
-        self.n_tokens: int = index["splits"][split]["n_tokens"]
-        self.n_docs: int = index["splits"][split]["n_docs"]
-        self.n_bytes: int = index["splits"][split]["n_bytes"]
+        self.n_tokens, self.n_docs, self.n_rows, self.n_bytes = (int(index["splits"][split][name]) for name in COUNTS)
         self.shard_names: list[str] = [row["path"] for row in index["splits"][split]["shards"]]
         self._batches = batches
-        self._tokens = [batch["tokens"].values.to_numpy(zero_copy_only=True) for batch in batches]
+        self._tokens = [_values(batch).to_numpy(zero_copy_only=True) for batch in batches]
         self._starts = [0, *np.cumsum([len(tokens) for tokens in self._tokens], dtype=np.int64).tolist()]
 
     def __len__(self) -> int:
@@ -315,7 +395,22 @@ class Shards:
             batch["tokens"].offsets.to_numpy()[:-1] + base
             for batch, base in zip(self._batches, self._starts, strict=False)
         ]
-        return np.concatenate([*parts, [self.n_tokens]]).astype(np.int64)
+        rows = np.concatenate([*parts, [self.n_tokens]]).astype(np.int64)
+        return rows[self._begins]
+
+    @cached_property
+    def _begins(self) -> np.ndarray:
+        """The row in which each document begins, and the number of rows: (n_docs + 1,) int64."""
+        parts = [
+            np.flatnonzero(batch["first_token"].to_numpy() == 0) + base
+            for batch, base in zip(self._batches, self._rows, strict=False)
+        ]
+        return np.concatenate([*parts, [self.n_rows]]).astype(np.int64)
+
+    @cached_property
+    def _bytes(self) -> np.ndarray:
+        """The UTF-8 bytes of each row."""
+        return np.concatenate([batch["n_bytes"].to_numpy() for batch in self._batches] or [np.empty(0, np.uint32)])
 
     @cached_property
     def _rows(self) -> list[int]:
@@ -325,15 +420,15 @@ class Shards:
         """Document ``number`` of the split."""
         if not 0 <= number < self.n_docs:
             raise IndexError(f"document {number} of {self.n_docs}")
-        shard = bisect_right(self._rows, number) - 1
-        batch, row = self._batches[shard], number - self._rows[shard]
-        ends = batch["tokens"].offsets
+        first, last = self._begins[number : number + 2].tolist()
+        shard = bisect_right(self._rows, first) - 1
+        batch, row = self._batches[shard], first - self._rows[shard]
         return Document(
             id=batch["doc_id"][row].as_py(),
             source=batch["source"][row].as_py(),
-            n_bytes=batch["n_bytes"][row].as_py(),
-            start=self._starts[shard] + ends[row].as_py(),
-            stop=self._starts[shard] + ends[row + 1].as_py(),
+            n_bytes=int(self._bytes[first:last].sum(dtype=np.int64)),
+            start=int(self.offsets[number]),
+            stop=int(self.offsets[number + 1]),
         )
 
     def documents(self) -> Iterator[Document]:
@@ -346,8 +441,15 @@ class Shards:
             raise IndexError(f"token {position} of {self.n_tokens}")
         return self.document(int(np.searchsorted(self.offsets, position, side="right")) - 1)
 
+    def facts(self) -> pa.Table:
+        """One row a document, in order: doc_id, source, n_bytes (int64, of the whole text)."""
+        first = pa.array(self._begins[:-1])
+        rows = self.table().select(["doc_id", "source"]).take(first)
+        sizes = np.add.reduceat(self._bytes.astype(np.int64), self._begins[:-1]) if self.n_docs else self._bytes
+        return rows.append_column("n_bytes", pa.array(sizes, pa.int64()))
+
     def table(self) -> pa.Table:
-        """All columns (tokens, n_bytes, doc_id, source) as one Arrow table over the mapped shards."""
+        """All rows with all columns (tokens, n_bytes, doc_id, source, first_token), over the mapped shards."""
         if not self._batches:
             raise CorpusmillError(f"split {self.split!r} has no shards", file=str(self.directory / INDEX), mend=REBUILD)
         return pa.Table.from_batches(self._batches)

@@ -31,25 +31,30 @@ def write_shard(
     n_bytes: np.ndarray,
     doc_ids: np.ndarray,
     sources: Sequence[str] | pa.Array,
+    first_tokens: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Write documents as one shard to ``sink`` (a path or an open binary file) and describe it for the index.
 
     ``tokens`` holds the ids of all documents end to end, ``offsets`` (documents + 1) where each begins, ``n_bytes`` the
-    UTF-8 size of each document's text, ``doc_ids`` (documents, 16) uint8 their ids. ``name`` is the final file name.
+    UTF-8 size of each document's text, ``doc_ids`` (documents, 16) uint8 their ids, ``first_tokens`` what each row's
+    document has before it (None: all rows begin one). ``name`` is the final file name; ``.parquet`` writes Parquet.
     Raises CorpusmillError for token ids outside the vocabulary, ValueError for arrays that do not fit together.
     """
-    batch = _batch(name, header, split, tokens, offsets, n_bytes, doc_ids, sources)
+    first = np.zeros(len(n_bytes), np.uint32) if first_tokens is None else np.asarray(first_tokens, np.uint32)
+    batch = _batch(name, header, split, tokens, offsets, n_bytes, doc_ids, sources, first)
+    write = _write_parquet if name.endswith(".parquet") else _write
     if isinstance(sink, str):
         with open(sink, "wb") as file:
-            digest = _write(file, batch)
+            digest = write(file, batch)
     else:
-        digest = _write(sink, batch)
+        digest = write(sink, batch)
     return {
         "path": PurePath(name).name,
         "bytes": digest.bytes,
         "sha256": digest.sha256.hexdigest(),
         "n_tokens": len(tokens),
-        "n_docs": len(n_bytes),
+        "n_docs": int(np.count_nonzero(first == 0)),
+        "n_rows": len(n_bytes),
         "n_bytes": int(np.sum(n_bytes, dtype=np.int64)),
     }
 
@@ -63,10 +68,11 @@ def _batch(
     n_bytes: np.ndarray,
     doc_ids: np.ndarray,
     sources: Sequence[str] | pa.Array,
+    first_tokens: np.ndarray,
 ) -> pa.RecordBatch:
     """The arrays as one record batch, checked, without copying what already has the right type."""
     documents = len(n_bytes)
-    if not len(offsets) - 1 == len(doc_ids) == len(sources) == documents:
+    if not len(offsets) - 1 == len(doc_ids) == len(sources) == len(first_tokens) == documents:
         raise ValueError(
             f"{len(offsets)} offsets, {len(doc_ids)} ids, {len(sources)} sources for {documents} documents"
         )
@@ -94,13 +100,26 @@ def _batch(
     if names.null_count:
         raise ValueError("a document without a source")
     layout = schema(header, split)
-    columns = [lists.cast(layout.field("tokens").type), pa.array(np.asarray(n_bytes, np.uint32)), ids, names]
+    lists = lists.cast(layout.field("tokens").type)
+    columns = [lists, pa.array(np.asarray(n_bytes, np.uint32)), ids, names, pa.array(first_tokens)]
     return pa.record_batch(columns, schema=layout)
 
 
 def _write(file: BinaryIO, batch: pa.RecordBatch) -> HashingSink:
     sink = HashingSink(file)
     with pa.ipc.new_file(pa.PythonFile(sink, mode="w"), batch.schema) as writer:
+        writer.write_batch(batch)
+    sink.flush()
+    return sink
+
+
+def _write_parquet(file: BinaryIO, batch: pa.RecordBatch) -> HashingSink:
+    import pyarrow.parquet as pq
+
+    sink = HashingSink(file)
+    with pq.ParquetWriter(
+        pa.PythonFile(sink, mode="w"), batch.schema, compression="zstd", write_page_checksum=True
+    ) as writer:
         writer.write_batch(batch)
     sink.flush()
     return sink

@@ -16,43 +16,54 @@ from pipeline.ledger import Counts, Ledger, Row, Unit, digest
 from pipeline.schema import ENCODED, ID_BYTES
 from pipeline.shards.format import INDEX, Header, build_index, index_bytes, shard_name
 from pipeline.shards.write import write_shard
-from pipeline.stages.encode import TRAIN, VALIDATION
+from pipeline.stages.encode import SPLITS, TRAIN
 from pipeline.stages.parts import write_file
 from pipeline.storage import Root
 
 STAGE = "shards"
-VERSION = 1
+VERSION = 2
 FOLDERS = ("shards",)
 INDEX_UNIT = "index"
 
 _BIN_SHIFT = 48
 _BINS = 1 << (64 - _BIN_SHIFT)
-_END = 1 << 64
+_SLACK = 0.005  # of a shard: how far from its even place an edge may lie to spare a document
+
+Cut = tuple[int, int]
+"""A place in the shuffle: a key, and how many tokens of the document there lie before the cut."""
+
+_START: Cut = (0, 0)
+_END: Cut = (1 << 64, 0)
 
 
 def plan(config: Config, root: Root, key: str, header: Header) -> list[Unit]:
-    """One unit a shard: a range of shuffle keys that holds an even share of the split's tokens."""
+    """One unit a shard: a range of the shuffle that holds an even share of the split's tokens."""
     units = []
-    for split in (TRAIN, VALIDATION):
-        bounds = even_ranges(root, split, config.shards.tokens)
-        for number, (low, high, tokens) in enumerate(bounds):
-            name = shard_name(split, number, len(bounds))
+    settings = config.shards
+    for split in SPLITS:
+        ranges = even_ranges(root, split, settings.tokens)
+        for number, (low, high, tokens) in enumerate(ranges):
+            name = shard_name(split, number, len(ranges), settings.format)
             spec = {"split": split, "low": low, "high": high, "header": header.to_dict()}
             units.append(Unit(STAGE, name, digest([STAGE, VERSION, key, name, low, high]), tokens, spec))
     return units
 
 
-def plan_index(key: str, header: Header, shards: list[Unit]) -> Unit:
-    """The unit of `index.json`, which is written when all shards are there."""
-    spec = {"header": header.to_dict(), "shards": [unit.name for unit in shards]}
+def plan_index(key: str, header: Header, shards: list[Unit], not_in_mix: int) -> Unit:
+    """The unit of `index.json`, which is written when all shards are there.
+
+    It also accounts for the documents that the mix left out, which are in no shard.
+    """
+    spec = {"header": header.to_dict(), "shards": [unit.name for unit in shards], "not_in_mix": not_in_mix}
     return Unit(STAGE, INDEX_UNIT, digest([STAGE, VERSION, key, INDEX_UNIT, [unit.key for unit in shards]]), 0, spec)
 
 
-def even_ranges(root: Root, split: str, target: int) -> list[tuple[int, int, int]]:
-    """Cut a split into key ranges (low, high, tokens) of about ``target`` tokens, even to within one document.
+def even_ranges(root: Root, split: str, target: int) -> list[tuple[Cut, Cut, int]]:
+    """Cut a split into ranges (low, high, tokens) of about ``target`` tokens, even to within 1 %.
 
-    Two passes over the small columns of the exchange files, in memory that does not grow with the corpus: token counts
-    in 65,536 bins of the key, then the documents of those bins where a boundary falls.
+    An edge lies between two documents where one ends within 0.5 % of a shard from the even place, else inside the
+    document there. Two passes over the small columns of the exchange files, in memory that does not grow with the
+    corpus: token counts in 65,536 bins of the key, then the documents of those bins where an edge falls.
     """
     bins = np.zeros(_BINS, np.int64)
     for keys, tokens in _keys(root, split):
@@ -63,24 +74,21 @@ def even_ranges(root: Root, split: str, target: int) -> list[tuple[int, int, int
     count = max(1, round(total / target))
     wanted = [total * i // count for i in range(1, count)]
     ends = np.cumsum(bins)
-    bins_cut = np.searchsorted(ends, wanted, side="right")
-    chosen = [(keys[m], tokens[m]) for keys, tokens in _keys(root, split) for m in [np.isin(_bin(keys), bins_cut)]]
-    keys = np.concatenate([k for k, _ in chosen])
-    order = np.argsort(keys, kind="stable")
-    keys, tokens = keys[order], np.concatenate([t for _, t in chosen])[order]
-    edges = [0]
-    for want, b in zip(wanted, bins_cut.tolist(), strict=True):
+    places = np.searchsorted(ends, wanted, side="right")
+    chosen = [(keys[m], tokens[m]) for keys, tokens in _keys(root, split) for m in [np.isin(_bin(keys), places)]]
+    keys, inverse = np.unique(np.concatenate([k for k, _ in chosen]), return_inverse=True)
+    tokens = np.bincount(inverse, np.concatenate([t for _, t in chosen]), len(keys)).astype(np.int64)
+    slack = int(_SLACK * total / count)
+    cuts = [_START]
+    for want, b in zip(wanted, places.tolist(), strict=True):
         first, last = np.searchsorted(_bin(keys), [b, b + 1])
         before = ends[b] - bins[b] + np.cumsum(tokens[first:last]) - tokens[first:last]
-        nearest = int(np.searchsorted(before, want))
-        edges.append(int(keys[first + nearest]) if nearest < last - first else (b + 1) << _BIN_SHIFT)
-    edges = sorted({*edges, _END})
-    held = np.zeros(len(edges) - 1, np.int64)  # a document longer than a shard leaves ranges next to it empty
-    for keys, tokens in _keys(root, split):
-        np.add.at(held, np.searchsorted(np.array(edges[1:-1], np.uint64), keys, side="right"), tokens)
-    edges = [edge for edge, tokens in zip(edges, held.tolist(), strict=False) if tokens]
-    edges = [0, *edges[1:], _END]
-    return [(low, high, total // count) for low, high in itertools.pairwise(edges)]
+        at = int(np.searchsorted(before, want, side="right")) - 1
+        into, key, length = want - int(before[at]), int(keys[first + at]), int(tokens[first + at])
+        cuts.append(
+            (key, 0) if into <= min(slack, length - into) else (key + 1, 0) if length - into <= slack else (key, into)
+        )
+    return [(low, high, total // count) for low, high in itertools.pairwise([*cuts, _END])]
 
 
 def _bin(keys: np.ndarray) -> np.ndarray:
@@ -89,19 +97,19 @@ def _bin(keys: np.ndarray) -> np.ndarray:
 
 def _keys(root: Root, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Shuffle keys and token counts of a split, one pair of arrays a row group."""
-    for group in _groups(root, split, 0, _END, ["key", "n_tokens"]):
+    for group in _groups(root, split, 0, _END[0], ["key", "n_tokens"]):
         yield group["key"].to_numpy(), group["n_tokens"].to_numpy().astype(np.int64)
 
 
-def _groups(root: Root, split: str, low: int, high: int, columns: list[str]) -> Iterator[pa.Table]:
-    """Row groups of all exchange files that can hold keys of [low, high) of a split, in the order of file names."""
+def _groups(root: Root, split: str, low: int, last: int, columns: list[str]) -> Iterator[pa.Table]:
+    """Row groups of all exchange files that can hold keys of [low, last] of a split, in the order of file names."""
     split_column, key_column = ENCODED.get_field_index("split"), ENCODED.get_field_index("key")
     for name in root.sizes("encoded"):
         with root.open(name) as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
             for i in range(parquet.num_row_groups):
                 group = parquet.metadata.row_group(i)
                 keys = group.column(key_column).statistics
-                if group.column(split_column).statistics.min == split and keys.max >= low and keys.min < high:
+                if group.column(split_column).statistics.min == split and keys.max >= low and keys.min <= last:
                     yield parquet.read_row_group(i, columns)
 
 
@@ -110,14 +118,31 @@ def process(root: Root, unit: Unit) -> Row:
     header = Header.from_dict(unit.spec["header"])
     if unit.name == INDEX_UNIT:
         return _write_index(root, unit, header)
-    split, low, high = unit.spec["split"], unit.spec["low"], unit.spec["high"]
-    inside = (pc.greater_equal(pc.field("key"), pa.scalar(low, pa.uint64()))) & (
-        pc.less_equal(pc.field("key"), pa.scalar(high - 1, pa.uint64()))
-    )
-    columns = ["key", "doc_id", "source", "n_bytes", "n_tokens", "tokens"]
-    groups = [group.filter(inside) for group in _groups(root, split, low, high, columns)]
-    table = pa.concat_tables(groups).sort_by([("key", "ascending"), ("doc_id", "ascending")]).combine_chunks()
-    tokens = np.frombuffer(b"".join(value.as_buffer() for value in table["tokens"]), header.dtype)
+    split = unit.spec["split"]
+    low, high = tuple(unit.spec["low"]), tuple(unit.spec["high"])
+    rows, order, begin, end = _rows_between(root, split, low, high)
+    sizes = (end - begin)[order]
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    destination = np.empty(len(order), np.int64)
+    destination[order] = offsets[:-1]
+    tokens = np.empty(offsets[-1], header.dtype)
+    width = header.dtype.itemsize
+    first = 0
+    for group in _groups(root, split, low[0], _last_key(high), ["key", "tokens"]):
+        values = group["tokens"].combine_chunks()
+        content, starts = values.buffers()[2], np.frombuffer(values.buffers()[1], np.int64)[values.offset :]
+        for i in np.flatnonzero(_inside(group["key"].to_numpy(), low, high)).tolist():
+            piece = np.frombuffer(
+                content, header.dtype, int(end[first] - begin[first]), int(starts[i]) + width * int(begin[first])
+            )
+            tokens[destination[first] : destination[first] + len(piece)] = piece
+            first += 1
+    rows = rows.take(pa.array(order))
+    written = (end > begin)[order]  # what lies wholly in the next shard has no row here
+    written |= rows["n_tokens"].to_numpy() == 0
+    rows, begin, end = rows.filter(pa.array(written)), begin[order][written], end[order][written]
+    n_tokens, n_bytes = (rows[name].to_numpy().astype(np.int64) for name in ("n_tokens", "n_bytes"))
+    length = np.maximum(n_tokens, 1)
     with root.writing(f"shards/{unit.name}") as path:
         facts = write_shard(
             path,
@@ -125,26 +150,73 @@ def process(root: Root, unit: Unit) -> Row:
             header,
             split,
             tokens=tokens,
-            offsets=np.concatenate([[0], np.cumsum(table["n_tokens"].to_numpy().astype(np.int64))]),
-            n_bytes=table["n_bytes"].to_numpy(),
-            doc_ids=np.frombuffer(b"".join(table["doc_id"].to_pylist()), np.uint8).reshape(-1, ID_BYTES),
-            sources=table["source"].combine_chunks(),
+            offsets=np.concatenate([[0], np.cumsum(end - begin)]),
+            n_bytes=np.where(n_tokens > 0, n_bytes * end // length - n_bytes * begin // length, n_bytes),
+            doc_ids=np.frombuffer(b"".join(rows["doc_id"].to_pylist()), np.uint8).reshape(-1, ID_BYTES),
+            sources=rows["source"].combine_chunks(),
+            first_tokens=begin,
         )
-    counts = Counts(read=table.num_rows, kept=table.num_rows)
+    return Row(
+        STAGE,
+        unit.name,
+        unit.key,
+        [{**facts, "path": f"shards/{unit.name}"}],
+        _counts(facts, split, rows, begin, end),
+        code=f"{STAGE}.{VERSION}",
+    )
+
+
+def _rows_between(root: Root, split: str, low: Cut, high: Cut) -> tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray]:
+    """The rows between two cuts without their tokens, as they are found; their order in the shuffle; and which of its
+    tokens each row has here, from ``begin`` to ``end``."""
+    columns = ["key", "doc_id", "epoch", "source", "n_bytes", "n_tokens"]
+    groups = _groups(root, split, low[0], _last_key(high), columns)
+    rows = pa.concat_tables(group.filter(pa.array(_inside(group["key"].to_numpy(), low, high))) for group in groups)
+    order = pc.sort_indices(rows, [("key", "ascending"), ("doc_id", "ascending")]).to_numpy()
+    keys, lengths = rows["key"].to_numpy(), rows["n_tokens"].to_numpy().astype(np.int64)
+    begin, end = np.zeros(len(keys), np.int64), lengths.copy()
+    for bound, (key, into) in ((begin, low), (end, high)):
+        for row in order[keys[order] == np.uint64(key)].tolist() if into else ():
+            bound[row] = min(into, int(lengths[row]))
+            into -= bound[row]
+    return rows, order, begin, end
+
+
+def _last_key(high: Cut) -> int:
+    """The largest key of which something lies before a cut."""
+    return high[0] if high[1] else high[0] - 1
+
+
+def _inside(keys: np.ndarray, low: Cut, high: Cut) -> np.ndarray:
+    return (keys >= np.uint64(low[0])) & (keys <= np.uint64(_last_key(high)))
+
+
+def _counts(facts: dict[str, Any], split: str, rows: pa.Table, begin: np.ndarray, end: np.ndarray) -> Counts:
+    """What one shard holds: documents are counted where they begin, further copies apart; tokens also by split and
+    source."""
+    copies = int(np.count_nonzero((rows["epoch"].to_numpy() > 0) & (begin == 0)))
+    counts = Counts(read=facts["n_docs"] - copies, kept=facts["n_docs"] - copies)
+    if copies:
+        counts.measure("copies", copies)
     counts.measure("tokens", facts["n_tokens"])
     counts.measure("text_bytes", facts["n_bytes"])
-    return Row(
-        STAGE, unit.name, unit.key, [{**facts, "path": f"shards/{unit.name}"}], counts, code=f"{STAGE}.{VERSION}"
-    )
+    counts.measure(f"tokens:{split}", facts["n_tokens"])
+    sources = rows["source"].to_numpy(zero_copy_only=False)
+    for source in sorted(set(sources.tolist())):
+        counts.measure(f"tokens:{split}:{source}", int((end - begin)[sources == source].sum()))
+    return counts
 
 
 def _write_index(root: Root, unit: Unit, header: Header) -> Row:
     """`index.json`, from the rows of the shards; written last, so a reader never sees an unfinished set."""
     rows = Ledger(root).rows(STAGE)
-    splits: dict[str, list[dict[str, Any]]] = {TRAIN: [], VALIDATION: []}
+    splits: dict[str, list[dict[str, Any]]] = {TRAIN: []}
     for name in unit.spec["shards"]:
         entry = {**rows[name].outputs[0], "path": name}
-        splits[name.split("-", 1)[0]].append(entry)
+        splits.setdefault(name.split("-", 1)[0], []).append(entry)
     data = index_bytes(build_index(header, splits))
     output = write_file(root, f"shards/{INDEX}", data)
-    return Row(STAGE, unit.name, unit.key, [output], Counts(), code=f"{STAGE}.{VERSION}")
+    counts = Counts(read=unit.spec["not_in_mix"])
+    if counts.read:
+        counts.drop("not_in_mix", counts.read)
+    return Row(STAGE, unit.name, unit.key, [output], counts, code=f"{STAGE}.{VERSION}")

@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import CorpusmillError
 from pipeline.shards.format import Header, build_index, index_bytes, shard_name
-from pipeline.shards.read import open_shards
+from pipeline.shards.read import find_document, open_shards, read_shard
 from pipeline.shards.write import write_shard
 from tests.shared import ROOT
 
@@ -41,14 +42,16 @@ def arrays(documents: list[list[int]], first: int = 0) -> dict:
     }
 
 
-def write_corpus(folder: Path, splits: dict[str, list[list[list[int]]]], header: Header = HEADER) -> Path:
+def write_corpus(
+    folder: Path, splits: dict[str, list[list[list[int]]]], header: Header = HEADER, format: str = "arrow"
+) -> Path:
     """``splits`` holds the documents of each shard of each split."""
     folder.mkdir(parents=True, exist_ok=True)
     described: dict[str, list[dict]] = {}
     for split, shards in splits.items():
         described[split] = []
         for number, documents in enumerate(shards):
-            name = shard_name(split, number, len(shards))
+            name = shard_name(split, number, len(shards), format)
             row = write_shard(str(folder / name), name, header, split, **arrays(documents, 10 * number))
             described[split].append(row)
     (folder / "index.json").write_bytes(index_bytes(build_index(header, described)))
@@ -101,6 +104,99 @@ def test_round_trip(tmp_path_factory, shards, length, data):
     assert [token for window in windows for token in window[:-1]] == flat[:-1]
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.lists(st.integers(1, 300), max_size=8))
+def test_a_document_cut_by_the_edges_of_shards_is_whole(tmp_path_factory, sizes, edges):
+    folder = tmp_path_factory.mktemp("cut")
+    starts = np.cumsum([0, *sizes])
+    tokens = np.arange(starts[-1]) % 500
+    edges = sorted({0, int(starts[-1]), *(edge for edge in edges if edge < starts[-1])})
+    rows = []
+    for number, (low, high) in enumerate(pairwise(edges)):
+        pieces = [(i, max(low, a), min(high, b)) for i, (a, b) in enumerate(pairwise(starts)) if a < high and b > low]
+        name = shard_name("train", number, len(edges) - 1)
+        given = {
+            "tokens": tokens[low:high],
+            "offsets": np.cumsum([0, *(b - a for _, a, b in pieces)]),
+            "n_bytes": np.array([2 * (b - a) for _, a, b in pieces]),
+            "doc_ids": np.array([[i] * 16 for i, _, _ in pieces], np.uint8),
+            "sources": ["s"] * len(pieces),
+            "first_tokens": np.array([a - starts[i] for i, a, _ in pieces]),
+        }
+        rows.append(write_shard(str(folder / name), name, HEADER, "train", **given))
+    (folder / "index.json").write_bytes(index_bytes(build_index(HEADER, {"train": rows})))
+    found = open_shards(folder)
+    assert (found.n_docs, found.n_bytes) == (len(sizes), 2 * len(tokens))
+    assert found.offsets.tolist() == starts.tolist()
+    assert found.facts()["doc_id"].to_pylist() == [bytes([i] * 16) for i in range(len(sizes))]
+    assert found.facts()["n_bytes"].to_pylist() == [2 * size for size in sizes]
+    for i, document in enumerate(found.documents()):
+        assert document.id == bytes([i] * 16)
+        assert document.n_bytes == 2 * sizes[i]
+        assert found.read(document.start, document.stop).tolist() == tokens[starts[i] : starts[i + 1]].tolist()
+        assert found.document_at(document.stop - 1) == document
+        places = find_document(folder, document.id)
+        assert sum(place["tokens"] for place in places) == sizes[i]
+        assert [place["first_token"] for place in places] == list(np.cumsum([0, *(p["tokens"] for p in places)])[:-1])
+
+
+def test_parquet_shards_read_like_arrow_ones(tmp_path):
+    documents = [[[i, i + 1] * i for i in range(20)], [[7] * 300]]
+    arrow = open_shards(write_corpus(tmp_path / "a", {"train": documents}))
+    folder = write_corpus(tmp_path / "p", {"train": documents}, format="parquet")
+    parquet = open_shards(folder)
+    assert parquet.read(0, parquet.n_tokens).tolist() == arrow.read(0, arrow.n_tokens).tolist()
+    assert list(parquet.documents()) == list(arrow.documents())
+    path = folder / parquet.shard_names[0]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CorpusmillError, match="damaged: SHA-256"):
+        open_shards(folder)
+
+
+def upload(folder: Path, url: str) -> None:
+    import fsspec
+
+    for path in folder.iterdir():
+        with fsspec.open(f"{url}/{path.name}", "wb") as file:
+            file.write(path.read_bytes())
+
+
+def test_remote_shards_are_fetched_once_and_checked(tmp_path):
+    import fsspec
+
+    folder, url, cache = sample(tmp_path / "local"), f"memory://{tmp_path.name}", tmp_path / "cache"
+    upload(folder, url)
+    local, remote = open_shards(folder), open_shards(url, cache=cache)
+    assert list(remote.documents()) == list(local.documents())
+    assert remote.read(0, remote.n_tokens).tolist() == local.read(0, local.n_tokens).tolist()
+    assert read_shard(url, local.shard_names[1], cache=cache).equals(read_shard(folder, local.shard_names[1]))
+    filesystem = fsspec.filesystem("memory")
+    (cached,) = cache.rglob(local.shard_names[0])
+    filesystem.rm(f"/{tmp_path.name}/{local.shard_names[0]}")
+    assert open_shards(url, cache=cache).n_tokens == local.n_tokens  # what is cached is not fetched again
+    cached.write_bytes(b"x" * cached.stat().st_size)
+    with pytest.raises(CorpusmillError, match=r"damaged(.|\n)*rm -r .*fetched again"):
+        open_shards(url, cache=cache)
+    cached.unlink()
+    with pytest.raises(CorpusmillError, match="shard missing: SHA-256"):
+        open_shards(url, cache=cache)
+    data = bytearray((folder / local.shard_names[0]).read_bytes())
+    data[-100] ^= 1
+    with fsspec.open(f"{url}/{local.shard_names[0]}", "wb") as file:
+        file.write(data)
+    with pytest.raises(CorpusmillError, match="damaged: SHA-256"):
+        open_shards(url, cache=cache)
+    assert not cached.exists()
+    with fsspec.open(f"{url}/train-00007-of-00009.arrow", "wb") as file:
+        file.write(b"old")
+    with pytest.raises(CorpusmillError, match=r"train-00007-of-00009\.arrow: not named"):
+        open_shards(url, cache=cache)
+    with pytest.raises(CorpusmillError, match="index is missing"):
+        open_shards(f"{url}/nowhere", cache=cache)
+
+
 @pytest.mark.parametrize(("start", "stop"), [(-1, 2), (3, 2), (0, 10**6)])
 def test_reading_outside_the_split_is_an_error(tmp_path, start, stop):
     with pytest.raises(IndexError):
@@ -126,6 +222,7 @@ def test_path_and_file_sinks_agree_and_are_described_truly(tmp_path):
         "sha256": hashlib.sha256(data).hexdigest(),
         "n_tokens": 3,
         "n_docs": 2,
+        "n_rows": 2,
         "n_bytes": 9,
     }
 
@@ -139,6 +236,7 @@ def test_layout_is_the_contract(tmp_path):
         "n_bytes": "uint32",
         "doc_id": "fixed_size_binary[16]",
         "source": "string",
+        "first_token": "uint32",
     }
     metadata = json.loads(reader.schema.metadata[b"corpusmill"])
     assert metadata["split"] == "train"
@@ -325,7 +423,7 @@ class Refuse:
             raise ModuleNotFoundError(f"blocked {{name}}", name=name)
 
 sys.meta_path.insert(0, Refuse())
-from pipeline.shards.read import open_shards
+from pipeline.shards.read import find_document, open_shards, read_shard
 shards = open_shards({str(folder)!r})
 print(shards.n_tokens, len(shards.table()))
 """

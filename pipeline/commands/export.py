@@ -1,0 +1,62 @@
+"""`corpusmill export`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+
+from pipeline.commands.common import Commands, print_json, with_json
+from pipeline.errors import CorpusmillError
+
+
+def add(commands: Commands) -> None:
+    """Declare export."""
+    export = commands.add(
+        "export",
+        "write the shards in the format of another trainer",
+        "export corpus --format megatron --output exported",
+        _export,
+    )
+    export.add_argument("corpus", help="folder or URL of the corpus")
+    export.add_argument("--format", required=True, choices=("megatron", "nanogpt"), help=".bin and .idx, or flat .bin")
+    export.add_argument("--output", required=True, metavar="DIR", help="folder for the files")
+    export.add_argument("--split", action="append", help="a split; may be given several times; default: all")
+    export.add_argument("--paranoid", action="store_true", help="hash shards again even if they were verified before")
+    with_json(export)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from pipeline.shards import export
+    from pipeline.shards.read import open_shards, read_index
+    from pipeline.storage import Root
+
+    folder = Root(options.corpus).path("shards")
+    output = Root(options.output)
+    written = []
+    for split in options.split or sorted(read_index(folder)["splits"]):
+        shards = open_shards(folder, split, options.paranoid)
+        names = export.names(options.format, split)
+        for name in names:
+            if output.size(name) is not None:
+                raise CorpusmillError(
+                    "the file is there already", file=output.path(name), mend="delete it, or choose another --output"
+                )
+        with contextlib.ExitStack() as stack:
+            paths = [Path(stack.enter_context(output.writing(name))) for name in names]
+            export.write(shards, options.format, paths)
+        written += [
+            {"path": output.path(name), "tokens": shards.n_tokens, "documents": shards.n_docs} for name in names
+        ]
+    if options.format == "nanogpt":
+        from tokenizer.encode import load
+
+        model = load(Root(options.corpus).read("tokenizer/tokenizer.model"))
+        pieces = [model.processor.id_to_piece(number) for number in range(model.vocab_size)]
+        output.write("meta.pkl", export.nanogpt_meta(pieces))
+    if options.json:
+        print_json(written)
+    else:
+        for file in written:
+            print(f"{file['path']}: {file['documents']:,} documents, {file['tokens']:,} tokens")
+    return 0
