@@ -14,7 +14,7 @@ from pipeline.parse import html_scan
 from pipeline.parse.html_scan import BREAK, CELL, CHOICE, CLOSE, ITEM, LINK, OPEN, RAW, ROW, RULE, TERM, UNLINK
 
 _TITLE = re.compile(r"<title\b[^>]*>([^<]{0,2000})", re.I)
-_BODY = re.compile(r'"articleBody"\s*:\s*"((?:[^"\\]|\\.)*)"', re.S)
+_BODY = re.compile(r'"articleBody"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"', re.S)
 _TYPE = re.compile(r'"@type"\s*:\s*\[?\s*"([A-Za-z]{1,40})"')
 _CONTENT = re.compile(r"content\s*=\s*[\"']([a-z]{1,20})")
 _ANY_TAG = re.compile(r"<[^>]{0,2000}>")

@@ -6,6 +6,8 @@ import base64
 import gzip
 import hashlib
 import itertools
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -325,7 +327,37 @@ def test_nothing_that_is_no_archive_is_read_as_one(tmp_path: Path) -> None:
 
 def test_a_giant_page_is_dropped_in_little_memory() -> None:
     path = shared("warc/internetarchive__CDX-Writer/giant_html.warc.gz")
-    assert reasons(path) == ["too_large"]
+    script = (
+        "import resource, sys; from pipeline.parse import warc\n"
+        "print(*(row.reason for row in warc.parse(sys.argv[1])))\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    found = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=True)
+    reason, kilobytes = found.stdout.split()
+    assert reason == "too_large"
+    assert int(kilobytes) < 1_000_000
+
+
+def test_a_member_that_swells_behind_its_record_costs_one_row(tmp_path: Path) -> None:
+    bomb = gzip.compress(response(2, sentence(2), "Content-Type: text/html") + bytes(100_000_000), mtime=0)
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(response(1, sentence(1))) + bomb + gzip.compress(response(3, sentence(3))))
+    assert reasons(path) == ["", "", "error:header", ""]
+
+
+def test_pages_with_bytes_that_are_no_text(tmp_path: Path) -> None:
+    bodies = [
+        sentence(1).replace(b"word", b"\xed\xa0\x80w\0rd"),
+        sentence(2).replace(b" ", b"\0"),
+        b"\xff\xfe" + sentence(3),
+    ]
+    path = write(tmp_path / "a.gz", [response(k, body) for k, body in enumerate(bodies)], "members")
+    rows = list(warc.parse(str(path)))
+    assert rows[0].reason == ""
+    for row in rows:
+        assert bool(row.text) != bool(row.reason)
+        row.text.encode("utf-8")
+        assert "\0" not in row.text
 
 
 def test_pages_that_opt_out_are_dropped_on_request(tmp_path: Path) -> None:
