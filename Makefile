@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 AIRFLOW := .venv-airflow
+PARALLEL := --numprocesses 2 --dist loadfile
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
@@ -31,10 +32,10 @@ demo: $(VENV)/.demo
 	done
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow'
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

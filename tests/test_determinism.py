@@ -83,8 +83,10 @@ def test_killed_in_every_stage_and_run_again(tmp_path, reference):
     assert [path for path in leftovers if path.is_file()] == []
 
 
-def workers_of(corpus):
-    return {json.loads(path.read_text())["pid"] for path in corpus.glob("ledger/running/*/*.json")}
+def claims_of(corpus):
+    """Process ids by unit, of the claims that are complete."""
+    paths = [path for path in corpus.glob("ledger/running/*/*.json") if not path.name.startswith(".")]
+    return {path.stem: json.loads(path.read_text())["pid"] for path in paths}
 
 
 def alive(pid):
@@ -119,15 +121,14 @@ def test_a_death_leaves_no_orphan_and_a_corpus_that_goes_on(tmp_path, reference,
 
     def claimed():
         try:
-            return workers_of(corpus)
-        except ValueError:  # a claim seen while it was removed
+            return claims_of(corpus)
+        except (ValueError, FileNotFoundError):  # a claim seen while it was removed
             return None
 
     assert wait_for(process, claimed)
     below = descendants(process.pid)
     if victim == "worker":
-        claims = {json.loads(p.read_text())["pid"]: p.stem for p in corpus.glob("ledger/running/ingest/*.json")}
-        pid, unit = next(iter(claims.items()))
+        unit, pid = next(iter(claims_of(corpus).items()))
         os.kill(pid, signal.SIGKILL)
     else:
         os.kill(process.pid, signal.SIGKILL if victim == "driver" else signal.SIGINT)
