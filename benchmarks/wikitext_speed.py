@@ -4,7 +4,8 @@
 
 Every system is a process of its own that reads the dump from bz2 and hands out the text of each article; what counts is
 the processor time of that process and its children, start included, best of the rounds, the systems taken in turn. The
-rows "floor" do only the first steps of ours. ``--memory`` adds the peak memory at 1, 5 and 20 times the dump.
+rows "floor" do only the first steps; the last of them is what a renderer on mwparserfromhell's C tokenizer starts from.
+``--memory`` adds the peak memory at 1, 5 and 20 times the dump.
 
 Peers: pip install wikiextractor==3.1.0 mwparserfromhell==0.7.2
 """
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,6 +62,20 @@ if __name__ == "__main__":
         with get_context("fork").Pool(workers) as pool:
             print(sum(pool.imap_unordered(work, units)))
 """
+TOKENIZE = """
+import bz2, sys
+from xml.etree.ElementTree import iterparse
+from mwparserfromhell.parser._tokenizer import CTokenizer
+ns = text = None
+for _, node in iterparse(bz2.open(sys.argv[1])):
+    tag = node.tag.rpartition("}")[2]
+    if tag == "ns": ns = node.text
+    elif tag == "text": text = node.text or ""
+    elif tag == "redirect": ns = "redirect"
+    elif tag == "page":
+        if ns == "0": CTokenizer().tokenize(text)
+        node.clear()
+"""
 STRIP_CODE = """
 import bz2, sys
 from xml.etree.ElementTree import iterparse
@@ -80,11 +96,17 @@ def has(python: str, module: str) -> bool:
     return subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
 
 
+@cache
+def environment() -> dict[str, str]:
+    """Our modules from this checkout, compiled once, as those of an installed package are; peers are installed."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, "PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": tempfile.mkdtemp(prefix="bytecode-")}
+
+
 def measure(command: list[str]) -> tuple[float, float]:
     """Processor seconds and elapsed seconds of a process and its children."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     begun = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
     _, status, used = os.wait4(process.pid, 0)
     if status:
         sys.exit(f"failed: {' '.join(command)[:200]}")
@@ -94,9 +116,7 @@ def measure(command: list[str]) -> tuple[float, float]:
 def peak(dump: Path) -> str:
     """Peak MiB of the reading process and of its worker."""
     command = [sys.executable, "-c", MEMORY, str(dump)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
     return " + ".join(f"{int(kilobytes) / 1024:.0f}" for kilobytes in done.stdout.split())
 
 
@@ -145,8 +165,10 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
     dump, peer, python = str(source), args.peer_python, sys.executable
     extractor = [peer, "-m", "wikiextractor.WikiExtractor", "--json", "--processes", "1", "-q", "-o", "-"]
     systems: list[tuple[str, list[str], str]] = [
-        ("floor: inflate", [python, "-c", INFLATE, dump], ""),
-        ("floor: inflate + XML pages", [python, "-c", PAGES, dump], ""),
+        ("floor: start Python", [python, "-c", "pass"], ""),
+        ("floor: start, inflate", [python, "-c", INFLATE, dump], ""),
+        ("floor: start, inflate, XML pages", [python, "-c", PAGES, dump], ""),
+        ("floor: the same, C tokenizer", [peer, "-c", TOKENIZE, dump], "mwparserfromhell"),
         ("corpusmill, in this process", [python, "-c", ALONE, dump], ""),
         ("corpusmill, killable worker (as ingest)", [python, "-c", PARSE, dump], ""),
         ("wikiextractor --no-templates", [*extractor, "--no-templates", dump], "wikiextractor"),
@@ -162,7 +184,10 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
                 best[name] = min(best.get(name, found), found)
     size = len(bz2.decompress(source.read_bytes())) / MIB
     ours = best["corpusmill, killable worker (as ingest)"]
-    print(f"{source.name}: {size:.1f} MiB of XML, best of {args.rounds}\n")
+    floor = best["floor: start, inflate, XML pages"]
+    print(
+        f"{source.name}: {size:.1f} MiB of XML, best of {args.rounds}; ours is {ours / floor:.2f} x the pages alone\n"
+    )
     print(f"{'system':42}{'CPU s':>8}{'MiB/s':>8}{'x ours':>8}")
     for name, _, module in systems:
         if name in best:

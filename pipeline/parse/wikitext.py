@@ -218,15 +218,16 @@ def _external(match: re.Match[str]) -> str:
 
 # ---------------------------------------------------------------------------------------------------------------------
 
-_ODD = re.compile("[\u00a0\u2007\u2009\u200a\u202f\u00ad\u200b\u200e\u200f\u2028\u2029\u2060\ufeff\u007f\x00\x03-\x08]")
-_SPACES = frozenset("\u00a0\u2007\u2009\u200a\u202f")
+_SPACES = "\t\u00a0\u2007\u2009\u200a\u202f"
+_INVISIBLE = "\u00ad\u200b\u200e\u200f\u2028\u2029\u2060\ufeff\u007f\x00\x03\x04\x05\x06\x07\x08"
 
 
 def _tidy(text: str) -> str:
     """No-break and thin spaces as spaces, invisible marks gone, one space for several."""
-    if not text.isascii():
-        text = _ODD.sub(lambda match: " " if match[0] in _SPACES else "", text)
-    text = text.replace("\t", " ")
+    for character in _SPACES:
+        text = text.replace(character, " ")
+    for character in _INVISIBLE:
+        text = text.replace(character, "")
     while "  " in text:
         text = text.replace("  ", " ")
     return text

@@ -479,3 +479,33 @@ def test_pages_survive_any_block_size(monkeypatch, tmp_path: Path):
     for size in (1, 2, 3, 5, 7, 64):
         monkeypatch.setattr(mediawiki, "_INFLATED", size)
         assert list(read_pages(str(path))) == whole
+
+
+XML_PIECES = st.sampled_from(
+    [
+        *re.split(
+            " ", "& &lt; &gt; &amp; &amp;lt; &quot; &apos; &#65; &nope; ]]> <b/> </text> <text> <text/> < > ' ä中"
+        ),
+        *("word ", "\r\n", "\n", "\t", "\x01", "\ufffe", "<![CDATA[<x>]]>", "<!-- c -->", "<textile>", "</textile>"),
+        *("<text a='>'>", '<text a=">">', "</revision><revision>", "<content><text>y</text></content>"),
+    ]
+)
+
+
+@given(st.lists(XML_PIECES, max_size=12).map("".join), st.integers(1, 60))
+@settings(max_examples=300, deadline=None)
+def test_texts_read_at_once_are_those_that_the_parser_reads(text: str, max_chars: int):
+    data = re.sub("<page>|</page>", "", page(7, "&empty;")).strip().replace("&empty;", text).encode()
+    first = mediawiki._Piece(b"<page>", b"<page>", 6, 0, 0, 0, False)
+    found = []
+    for held in (True, False):
+        parser = mediawiki._PageParser(first, max_chars)
+        if not held:
+            parser._held = None
+            parser._parser.Parse(b"<page>", False)
+        parser.feed(data + b"</page>", True)
+        read = parser.finish(SiteInfo(), first)
+        found.append(
+            (read.error[:4], (read.id, read.title, read.text, read.chars, read.revisions) if not read.error else ())
+        )
+    assert found[0] == found[1]
