@@ -232,6 +232,8 @@ def test_real_odd_files():
     old = list(read_pages(str(shared("wiki/odd/frwiki-2010-export0.3.xml"))))
     assert [found.redirect for found in old if found.redirect] != []
     assert [found.ns for found in old] == [0] * 6
+    broken = [list(read_pages(str(shared(f"wiki/odd/zhwiki-broken-{i}.xml")))) for i in (1, 2)]
+    assert [[found.error for found in pages] for pages in broken] == [["", "", "page: no id or no title"], [""] * 3]
     headless = list(read_pages(str(shared("wiki/odd/enwiki-table-markup.xml.bz2"))))
     assert len(headless) == 5
     assert headless[0].site.language == "en"
@@ -345,6 +347,18 @@ def test_cut_at_every_percent(tmp_path: Path, multistream: str, name: str):
             assert len(found) == whole_pages(short)
         if name == "xml":
             assert len(found) == short.count(b"</page>")
+
+
+def test_a_real_dump_cut_at_every_percent_keeps_every_whole_page(tmp_path: Path):
+    data = shared("wiki/zhwiki-2018-A.xml.bz2").read_bytes()
+    for percent in range(1, 100):
+        path = tmp_path / "cut.xml.bz2"
+        path.write_bytes(data[: len(data) * percent // 100])
+        found = []
+        with pytest.raises(InputError):
+            found.extend(read_pages(str(path)))
+        assert len(found) == whole_pages(path.read_bytes())
+        assert not any(p.error for p in found)
 
 
 def test_byte_flips_lose_no_page_without_a_word(tmp_path: Path, multistream: str):
