@@ -195,8 +195,8 @@ def speed(options: argparse.Namespace, folder: Path) -> None:
 def shakespeare(options: argparse.Namespace, folder: Path) -> None:
     shards = characters(Path(options.file).read_text(), folder / "characters")
     config = {**TRANSFORMER, "model": {**TRANSFORMER["model"], "activation": "swiglu"}, "steps": options.steps}
-    run = TrainConfig.model_validate({**config, "eval_every": 500, "save_every": 500, "seed": options.seed})
-    result = train(run, str(shards), str(folder / "run"), progress=_tell)
+    run = TrainConfig.model_validate({**config, "log_every": 100, "save_every": 2000, "seed": options.seed})
+    result = _finished(train(run, str(shards), str(folder / "run"), progress=_tell))
     print(
         f"Tiny Shakespeare by characters, {result['parameters']:,} parameters, {result['precision']}, seed {run.seed}"
     )
@@ -242,7 +242,7 @@ def wikitext(options: argparse.Namespace, folder: Path) -> None:
     )
     print(f"WikiText-2 by words, {timing.model.n_parameters:,} parameters, {timing.precision}, {options.minutes:g} min "
           f"of CPU: {steps} steps of {epoch} an epoch")  # fmt: skip
-    result = train(run, str(shards), str(folder / "run"), progress=_tell)
+    result = _finished(train(run, str(shards), str(folder / "run"), progress=_tell))
     scored = evaluate_run(str(folder / "run"), str(folder / "words/test"))["validation"]
     counted = baselines(training, validation), baselines(training, test)
     curve = [row for row in read(folder / "run/metrics.csv") if row["validation_loss"]]
@@ -263,9 +263,15 @@ def wikitext(options: argparse.Namespace, folder: Path) -> None:
     print(f"750 epochs would take {hours:,.0f} h here for this model, about {awd:,.0f} h for the 33.6 M of AWD-LSTM")
 
 
+def _finished(result: dict) -> dict:
+    if not result["finished"]:
+        sys.exit(f"stopped at step {result['step']}: no figure")
+    return result
+
+
 def _tell(row: dict) -> None:
-    if "validation_loss" in row:
-        print(f"  step {row['step']}: validation {row['validation_loss']:.3f}", file=sys.stderr, flush=True)
+    said = f"validation {row['validation_loss']:.3f}" if "validation_loss" in row else f"loss {row['loss']:.3f}"
+    print(f"  step {row['step']}: {said}, {row['tokens_per_second']:,.0f} tokens/s", file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipeline.errors import CorpusmillError, UsageError
 from train.config import RecurrentConfig, TrainConfig, TransformerConfig
+from train.loss import softmax_gradient_to_compile
 from train.model import LanguageModel
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -81,17 +82,18 @@ def compiled(model: LanguageModel, config: TrainConfig, precision: str, rows: in
         if config.compile:
             say(f"torch.compile is off: a {config.model.kind} runs in kernels of its own")
         return False
-    eager = model.through
+    eager = model.through, model.softmax
     trial = torch.zeros(rows, config.context, dtype=torch.int64, device=device)
-    model.through = torch.compile(eager)
+    model.through, model.softmax = torch.compile(model.through), torch.compile(softmax_gradient_to_compile)
     try:
-        with torch.random.fork_rng(), autocast(device, precision):
+        with torch.random.fork_rng():
             model.train()
-            hidden, _ = model.trunk(trial, None, False)
-            hidden.float().sum().backward()
+            with autocast(device, precision):
+                loss, _ = model(trial, None, trial)
+            loss.backward()
     except (RuntimeError, OSError, ImportError) as error:  # dynamo's and inductor's are RuntimeErrors
         say(f"torch.compile is off: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
-        model.through = eager
+        model.through, model.softmax = eager
         return False
     finally:
         model.zero_grad()

@@ -7,6 +7,7 @@ forgotten; so do Cut Cross-Entropy (Wijmans et al., 2024) and the Liger kernels 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,15 +18,39 @@ from train.batches import IGNORE
 _LOGITS = {"cpu": 1 << 22, "cuda": 1 << 28}  # logits alive at once: within a CPU's cache, large enough to fill a GPU
 
 
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+Softmax = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def softmax_gradient(logits: Tensor, column: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Summed log-probability of the targets, and softmax minus one-hot: d loss / d logits, in the type of ``logits``.
+
+    ``logits`` (N, V); ``column`` (N, 1) the targets; ``known`` (N, 1) whether each counts. One kernel an operation.
+    """
+    p = torch.log_softmax(logits, -1, dtype=torch.float32)
+    found = (p.gather(-1, column) * known).sum()
+    return found, p.exp_().scatter_add_(-1, column, torch.full_like(column, -1, dtype=p.dtype)).to(logits.dtype)
+
+
+def softmax_gradient_to_compile(logits: Tensor, column: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """The same without scattering, so that a compiler makes two passes over the logits of it."""
+    p = torch.log_softmax(logits, -1, dtype=torch.float32)
+    found = (p.gather(-1, column) * known).sum()
+    here = torch.arange(logits.shape[-1], device=logits.device) == column
+    return found, (p.exp() - here.to(p.dtype)).to(logits.dtype)
+
+
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, softmax: Softmax = softmax_gradient
+) -> Tensor:
     """Summed cross-entropy in nats of ``softmax(hidden @ weight.T)`` against ``targets``.
 
     ``hidden`` (..., d), ``weight`` (V, d), ``targets`` (...) int64; targets equal to ``IGNORE`` count nothing. Products
-    are taken in the autocast type where autocast is on, everything else in float32.
+    are taken in the autocast type where autocast is on, everything else in float32. ``softmax``: `softmax_gradient` or
+    a compiled `softmax_gradient_to_compile`.
     """
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
-    return _LinearCrossEntropy.apply(hidden.reshape(-1, hidden.shape[-1]), weight, targets.reshape(-1), dtype)
+    return _LinearCrossEntropy.apply(hidden.reshape(-1, hidden.shape[-1]), weight, targets.reshape(-1), dtype, softmax)
 
 
 @torch.no_grad()
@@ -53,7 +78,9 @@ def _chunks(hidden: Tensor, targets: Tensor, vocabulary: int) -> Any:
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype, softmax: Softmax
+    ) -> Tensor:
         narrow = weight.to(dtype)
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         wanted_by = any(ctx.needs_input_grad)
@@ -63,12 +90,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for rows, wanted in _chunks(hidden, targets, len(weight)):
             known = (wanted != IGNORE)[:, None]
             rows, column = rows.to(dtype), wanted.clamp_min(0)[:, None]
-            p = torch.log_softmax(rows @ narrow.T, -1, dtype=torch.float32)
-            loss -= (p.gather(-1, column) * known).sum()
+            found, p = softmax(rows @ narrow.T, column, known)
+            loss -= found
             if d_hidden is None or d_weight is None:
                 continue
-            # d loss / d logits = softmax - one-hot
-            p = p.exp_().scatter_add_(-1, column, torch.full_like(column, -1, dtype=p.dtype)).to(dtype)
             d_hidden[done : done + len(rows)] = (p @ narrow) * known
             d_weight += p.T @ (rows * known)
             done += len(rows)
@@ -77,6 +102,6 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         d_hidden, d_weight = ctx.saved_tensors
-        return d_hidden * gradients[0], d_weight * gradients[0], None, None
+        return d_hidden * gradients[0], d_weight * gradients[0], None, None, None

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from train.config import RecurrentConfig, TransformerConfig
-from train.loss import linear_cross_entropy, score
+from train.loss import Softmax, linear_cross_entropy, score, softmax_gradient
 
 State = Any  # tensors in nested tuples and lists; None before the first token
 
@@ -30,6 +30,7 @@ class LanguageModel(nn.Module):
     def __init__(self, vocab_size: int, d_model: int):
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, d_model)
+        self.softmax: Softmax = softmax_gradient  # `train.device` may put a compiled one here
 
     def trunk(self, tokens: Tensor, state: State, keep_state: bool) -> tuple[Tensor, State]:
         """(B, T) tokens to (B, T, d) features, and the new state where it is wanted."""
@@ -40,7 +41,7 @@ class LanguageModel(nn.Module):
         hidden, state = self.trunk(tokens, state, targets is None or self.carries_state)
         if targets is None:
             return F.linear(hidden, self.embedding.weight).float(), state
-        return linear_cross_entropy(hidden, self.embedding.weight, targets), state
+        return linear_cross_entropy(hidden, self.embedding.weight, targets, self.softmax), state
 
     def join(self, states: list[State]) -> State:
         """The carried states of several groups of sequences as that of all, in order."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.shards.read import Shards
 
-MOST = 1 << 25  # tokens counted at most: the first of the split, which is in random order of documents
+MOST = 1 << 24  # tokens counted at most: the first of the split, which is in random order of documents
 
 
 class _Order:

@@ -172,7 +172,7 @@ class Transformer(LanguageModel):
         self.norm = nn.RMSNorm(config.d_model, eps=EPS)
         self.dropout = nn.Dropout(config.dropout)
         self.register_buffer("frequencies", frequencies(config), persistent=False)
-        self.through = self.run_blocks  # what training goes through: `train.speed` may put a compiled one here
+        self.through = self.run_blocks  # what training goes through: `train.device` may put a compiled one here
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
                 deviation = 0.02 / (2 * config.layers) ** 0.5 if name.endswith("out.weight") else 0.02

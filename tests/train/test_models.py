@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from train.batches import IGNORE
 from train.config import RecurrentConfig, TransformerConfig
-from train.loss import linear_cross_entropy, score
+from train.loss import linear_cross_entropy, score, softmax_gradient, softmax_gradient_to_compile
 from train.model import build
 
 CONFIGS = {
@@ -107,6 +107,14 @@ def test_gradients_of_the_fused_loss_are_those_of_autograd(monkeypatch):
     assert rough.dtype == torch.float32
     assert rough.item() == pytest.approx(expected.item(), rel=0.02)
     assert score(hidden, weight, targets)[0].sum().item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_softmax_for_a_compiler_is_the_same():
+    logits, column, known = torch.randn(6, 50), torch.randint(0, 50, (6, 1)), torch.tensor([[True]] * 4 + [[False]] * 2)
+    expected = softmax_gradient(logits, column, known)
+    found = softmax_gradient_to_compile(logits, column, known)
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
 
 
 def test_targets_of_padding_alone_cost_nothing():
