@@ -297,6 +297,10 @@ class Clean(Section):
     languages: list[Language] = Field([], description="keep only these languages (ISO 639-1 or 639-3); empty: all")
     language_score: Share = Field(0.0, description="smallest probability of the language found")
     language_scores: dict[Language, Share] = Field({}, description="other smallest probabilities, by language")
+    confusable: bool = Field(
+        False,
+        description="a language that the model often confuses with one of `languages` counts as that one",
+    )
     preset: Annotated[str, _refusals(lambda name: quality.check(name) if name else name)] = Field(
         "", description=f"a published set of rules, run before your own: {', '.join(quality.names())}"
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib import metadata, resources
 from pathlib import Path
@@ -76,20 +77,55 @@ def load_model() -> Any:
     return fasttext.load_model(str(model_path()))
 
 
-def identify(texts: pa.Array) -> tuple[pa.StringArray, pa.FloatArray]:
+CONFUSABLE = (
+    {"bs", "hr", "sh", "sr"},
+    {"id", "ms"},
+    {"da", "nn", "no"},
+    {"cs", "sk"},
+    {"af", "nl"},
+    {"gl", "pt"},
+    {"wuu", "yue", "zh"},
+)
+"""Languages so close in writing that the model often gives one for another."""
+
+SHORT = 60
+"""Code points up to which a text is judged in lower case: the capital of a first word, or a heading in capitals, weighs
+too much in so little text."""
+
+
+def identify(texts: pa.Array, wanted: Sequence[str] = ()) -> tuple[pa.StringArray, pa.FloatArray]:
     """Return the most probable language of each text (ISO 639-1, or 639-3 where there is none) and its probability
     (float32).
 
-    The whole text counts, line breaks as spaces. A text without a letter is `UNDETERMINED` with 0.
+    The whole text counts, line breaks as spaces. A text without a letter is `UNDETERMINED` with 0. Where one of the
+    ``wanted`` languages is among those confusable with the most probable one (`CONFUSABLE`), the likeliest of the
+    wanted is given instead, and the probability is that of the whole group.
     """
     lines = pc.replace_substring(pc.fill_null(texts, ""), "\n", " ")
+    short = pc.less_equal(pc.utf8_length(lines), SHORT)
+    lines = pc.if_else(short, pc.utf8_lower(pc.if_else(short, lines, "")), lines)
     judged = np.flatnonzero(pc.match_substring_regex(lines, r"\pL").to_numpy(zero_copy_only=False))
     labels = [UNDETERMINED] * len(lines)
     scores = np.zeros(len(lines), np.float32)
     model = load_model()
+    groups = {label: group for group in CONFUSABLE if group & set(wanted) for label in group}
     for place, line in zip(judged.tolist(), lines.take(pa.array(judged)).to_pylist(), strict=True):
         names, values = model.predict(line)
         if names:
-            labels[place] = names[0].removeprefix("__label__")
+            labels[place] = names[0].removeprefix(_PREFIX)
             scores[place] = min(values[0], 1.0)  # the model's softmax reaches 1.00001
+            if group := groups.get(labels[place]):
+                names, values = model.predict(line, k=_CANDIDATES)
+                labels[place], scores[place] = _among(names, values, group, wanted)
     return pa.array(labels, pa.string()), pa.array(scores)
+
+
+_PREFIX = "__label__"
+_CANDIDATES = 8  # what comes after the most probable ones adds nothing to a sum
+
+
+def _among(names: Sequence[str], values: Sequence[float], group: set[str], wanted: Sequence[str]) -> tuple[str, float]:
+    """The likeliest wanted language of a group, and the probability of the group."""
+    found = {name.removeprefix(_PREFIX): value for name, value in zip(names, values, strict=True)}
+    best = max((code for code in wanted if code in group), key=lambda code: found.get(code, 0.0))
+    return best, min(sum(value for code, value in found.items() if code in group), 1.0)

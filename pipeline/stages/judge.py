@@ -242,7 +242,7 @@ class Judge:
             now, changes = normalise.normalise(now, self.clean.normalise.names())
             edits |= {f"normalised:{name}": found for name, found in changes.items()}
         normal = now
-        languages, scores = language.identify(now)
+        languages, scores = language.identify(now, self.clean.languages if self.clean.confusable else ())
         measured = language_values(self.clean, languages, scores)
         if not self.clean.statistics:  # what is dropped already needs no more work
             passed = first_failing(measured, list(self.limits.values())[: len(measured)], count)[0] < 0

@@ -1,7 +1,8 @@
-"""Compute what datatrove's filters say of real documents: the expected values of test_presets.py.
+"""Compute what datatrove's filters, and the published rules of TensorFlow Datasets' C4, say of real documents: the
+expected values of test_quality.py.
 
-Run in an environment with datatrove (0.10.1 when the stored file was made) and spacy (3.8.18), from the repository's
-root:
+Run in an environment with datatrove (0.10.1 when the stored file was made), spacy (3.8.18) and nltk (3.10.4), from the
+repository's root:
 
     python -m tests.clean.parity > tests/clean/data/datatrove.json
 
@@ -19,6 +20,7 @@ import zipfile
 from collections.abc import Iterator
 from itertools import islice
 
+from tests.clean import tfds_c4
 from tests.shared import SHARED
 
 ARCHIVES = ("html/scrapinghub-aeb-181.zip", "html/wcxb-dev-325.zip")
@@ -71,6 +73,7 @@ def reference(text: str) -> dict:
     from datatrove.pipeline.filters import gopher_quality_filter as quality
     from datatrove.pipeline.filters import gopher_repetition_filter as repetition
     from datatrove.utils.text import PUNCTUATION_SET, TERMINAL_PUNCTUATION, split_into_words
+    from nltk.tokenize.punkt import PunktSentenceTokenizer
 
     words = split_into_words(text, "en")
     plain = [word for word in words if any(char not in PUNCTUATION_SET for char in word)]
@@ -112,11 +115,13 @@ def reference(text: str) -> dict:
         return ["", digest(document.text)]
 
     lines = C4QualityFilter(filter_no_terminal_punct=False)
+    reason, left = tfds_c4.verdict(text, lambda line: len(PunktSentenceTokenizer().tokenize(line)))
     return {
         "digest": digest(text),
         "values": {name: float(f"{value:.4g}") for name, value in values.items()},
         "gopher-repetition": verdict(GopherRepetitionFilter()),
         "gopher": verdict(GopherQualityFilter()) if plain else ["gopher_short_doc", ""],
+        "c4": [reason, digest(left) if not reason else ""],
         "c4-datatrove": verdict(C4QualityFilter()),
         "fineweb": verdict(GopherRepetitionFilter(), GopherQualityFilter(), lines, FineWebQualityFilter()),
     }

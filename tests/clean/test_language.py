@@ -70,6 +70,27 @@ def test_accuracy_on_labelled_sentences():
         assert right[code] >= 0.94 * total[code], code
 
 
+def test_short_text_is_judged_in_lower_case():
+    texts = ["BIBLIOTHÈQUE NATIONALE DE FRANCE", "bibliothèque nationale de france"]
+    labels, scores = language.identify(pa.array(texts))
+    assert labels.to_pylist() == ["fr", "fr"]
+    assert scores[0] == scores[1]
+
+
+def test_confusable_languages_count_as_the_wanted_one():
+    serbocroatian = "Zagreb je glavni grad i najveći grad te države, a leži na rijeci Savi."
+    english = "This is an ordinary sentence in English."
+    texts = pa.array([serbocroatian, english, "", "Ini adalah kalimat biasa dalam bahasa Indonesia."])
+    plain, before = language.identify(texts)
+    assert plain[0].as_py() in {"hr", "bs", "sh", "sr"}
+    for wanted in ("bs", "hr"):
+        labels, scores = language.identify(texts, [wanted, "ms"])
+        assert labels.to_pylist() == [wanted, "en", "und", "ms"]
+        assert scores[0].as_py() >= before[0].as_py() - 1e-6
+        assert scores.to_pylist()[1:3] == before.to_pylist()[1:3]
+    assert language.identify(texts, ["en"]) == (plain, before)
+
+
 def test_codes():
     labels = re.findall(rb"__label__([a-z]+)\0", language.model_path().read_bytes())
     assert sorted(set(language.codes().values())) == sorted({label.decode() for label in labels})

@@ -31,8 +31,8 @@ def texts() -> pa.Array:
     return pa.array([by_digest[row["digest"]] for row in REFERENCE])
 
 
-@pytest.mark.parametrize("preset", ["gopher-repetition", "gopher", "c4-datatrove", "fineweb"])
-def test_verdicts_agree_with_datatrove(texts, preset):
+@pytest.mark.parametrize("preset", ["gopher-repetition", "gopher", "c4", "c4-datatrove", "fineweb"])
+def test_verdicts_agree_with_the_reference(texts, preset):
     found = quality.run(texts, "en", quality.load(preset))
     kept = np.array([row[preset][0] == "" for row in REFERENCE])
     agreement = np.mean(kept == (np.array(found.reasons) == ""))
@@ -53,7 +53,9 @@ def test_values_agree_with_datatrove(texts):
 
 
 def test_every_preset_is_read_and_runs():
-    assert {"c4", "c4-datatrove", "fineweb", "gopher", "gopher-repetition", "minimal", "seed"} <= set(quality.names())
+    assert {"c4", "c4-datatrove", "fineweb", "gopher", "gopher-repetition", "minimal", "refinedweb", "seed"} <= set(
+        quality.names()
+    )
     texts = pa.array(["", "A short text.", "word " * 200])
     for name in quality.names():
         found = quality.run(texts, "en", quality.load(name))
