@@ -67,7 +67,7 @@ def _ipa(call: Call) -> str:
 
 
 _IPA_NOTES = frozenset("lang pron us uk local icon ipa also en small links".split())  # noqa: SIM905
-_IPA_MARKS = {",": "ˌ", "'": "ˈ", "_": " ", "-": "-", " ": " ", "ng": "ŋ"}
+_IPA_MARKS = {",_": ", ", ",": "ˌ", "'": "ˈ", "_": " ", "-": "-", " ": " ", "ng": "ŋ"}
 
 
 @_function
@@ -311,9 +311,13 @@ _MEASURES = {
 def _measured(call: Call) -> str:
     """A number before its unit, or before the one that names the template: Italian ``{{M|5|ul=km}}``, ``{{mm|5}}``."""
     first, sign, second = [*call.positional(), "", "", ""][:3]
-    unit = call.get("ul", "u", "um") or ("" if sign else second) or _MEASURES.get(call.name, call.name)
-    until = f"{sign}{formatnum(second, call.language)}" if sign and second else ""
-    return f"{formatnum(first, call.language)}{until} {unit}".strip()
+    unit, until = call.get("ul", "u", "um"), ""
+    if unit and sign and second:
+        until = f"{sign}{formatnum(second, call.language)}"
+    elif not unit:  # the older form: number, prefix of the unit, unit
+        unit = sign.strip("-") + second if second else _MEASURES.get(call.name, call.name)
+    power = "×10" + to_script(call.get("e"), "sup") if call.get("e") else ""
+    return f"{formatnum(first, call.language)}{until}{power} {unit}".strip()
 
 
 _LEVELS = {"DE-NN": "ü. NN", "DE-NHN": "ü. NHN", "DE-HN": "ü. HN", "AT": "ü. A.", "CH": "ü. M.", "IT": "s.l.m."}

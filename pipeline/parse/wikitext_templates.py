@@ -190,6 +190,7 @@ class Templates:
             if variable:
                 return variable(title)
             if _COUNTRY.fullmatch(name.strip()) and (country := country_name(name.strip(), self.language)):
-                return HOLE if parts and parts[0].strip() == "#" else country  # a flag and the country's name
+                args = arguments(parts)  # a flag and the country's name, or in German a place in it
+                return HOLE if args.get("1") == "#" else args.get("Ziel") or country
             return LOST
         return rule(arguments(parts)) or HOLE

@@ -285,7 +285,7 @@ def convert(parts: list[str], args: dict[str, str], language: str = "en") -> str
             word + _converted(value, unit, target, places, precision, args, language)
             for (word, _), value in zip(shown, values, strict=False)
         )
-        + (f" {target.many}" if args.get("abbr") == "off" else _glue(target.symbol))
+        + (f" {target.many}" if args.get("abbr") == "off" and not args.get("adj") else _glue(target.symbol))
         for target in targets
     ]
     if args.get("adj") == "mid":  # "5-foot-high"

@@ -135,8 +135,8 @@ def test_templates(source: str, text: str):
         ("pl", "{{convert|1|mi|km}} {{nowrap|x}} {{j|en|y}} {{ang.}}", "1 mi (1,6 km) x ang. y (ang.)"),
         (
             "de",
-            "{{Höhe|12|DE-NHN}}, {{§|433|BGB}}, {{USA}}{{FRA|#}}, {{IPA|x}}",
-            "12 m ü. NHN, § 433 BGB, Vereinigte Staaten, [x]",
+            "{{Höhe|12|DE-NHN}}, {{§|433|BGB}}, {{USA}}{{FRA|#}}, {{USA|Ziel=Y}}, {{IPA|x}}",
+            "12 m ü. NHN, § 433 BGB, Vereinigte Staaten, Y, [x]",
         ),
         ("de", "{{Zitat|Text=T|Autor=A}}", "„T“\n– A"),
         (
@@ -146,7 +146,7 @@ def test_templates(source: str, text: str):
         ),
         ("fr", "{{nombre|5000|ans}}, {{en anglais|x}}, {{date|1|2|2000}}", "5 000 ans, x, 1 février 2000"),
         ("es", "{{siglo|V|a||s}}, {{formatnum:1234}}, {{formatnum:12345}}", "siglo V a. C., 1234, 12 345"),
-        ("it", "{{M|5|-|6|ul=km}}, {{M|5||kg}}", "5-6 km, 5 kg"),
+        ("it", "{{M|5|-|6|ul=km}}, {{M|5||kg}}, {{M|1|M|Hz}}, {{m|2|e=-9|-|Pa}}", "5-6 km, 5 kg, 1 MHz, 2×10⁻⁹ Pa"),
         ("ru", "{{lang-tt|x}}, {{км²|5}}, {{дата|1|5|2000}}", "тат. x, 5 км², 1 мая 2000"),
         ("pt", "{{lang-en|x}}, {{dtlink|4|5|1980}}, {{fmtn|12345}}", "em inglês: x, 4 de maio de 1980, 12 345"),
         ("uk", "{{lang-de|x}} {{FRA}} {{не перекладено|А|Б|en|C}}", "нім. x Франція Б"),
@@ -217,7 +217,7 @@ def test_own_template_rules():
         ("death date and age|2000|1|2|1930|5|6", "January 2, 2000 (aged 69)"),
         ("circa|1500|1550", "c. 1500 – c. 1550"),
         ("ordinal|112", "112th"),
-        ("IPAc-en|lang|ˈ|æ|r|ɪ", "/ˈærɪ/"),
+        ("IPAc-en|lang|ˈ|æ|r|ɪ|,_|r", "/ˈærɪ, r/"),
         ("IPA|de|[x]", "[x]"),
         ("chem|H|2|O", "H₂O"),
         ("zh|t=中|p=zhōng", "traditional Chinese: 中; pinyin: zhōng"),
