@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 
 from pipeline import progress
-from pipeline.config import Clean, Config, MinHash, Source
+from pipeline.config import Config, MinHash, Source
 from pipeline.dedup import lsh, minhash
 from pipeline.errors import InputError
 from pipeline.ledger import Counts, Row, Unit, digest
 from pipeline.parse import mediawiki, warc, warc_urls
 from pipeline.parse.record import Parsed
 from pipeline.schema import DOCUMENTS, DROPPED, signatures_schema
-from pipeline.stages.judge import Judge, Material, count, find_material
+from pipeline.stages.judge import Judge, count, find_material, judge_of
 from pipeline.stages.judge import settings as clean_settings
 from pipeline.stages.parts import writing_parts
 from pipeline.storage import Root
@@ -65,7 +66,7 @@ def process(root: Root, unit: Unit) -> Row:
     """
     spec = unit.spec
     source = Source.model_validate({**spec["source"], "paths": [spec["path"]]})
-    judge = Judge(Clean.model_validate(spec["clean"]), Material.from_json(spec["material"]))
+    judge = judge_of(json.dumps(spec["clean"]), json.dumps(spec["material"]))
     params = MinHash.model_validate(spec["minhash"]).params()
     inputs = spec["inputs"]
     counts = Counts()

@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -323,6 +324,12 @@ def count(counts: Counts, judged: Judged) -> None:
     counts.measure("text_bytes", pc.sum(pc.binary_length(judged.kept.column("text"))).as_py() or 0)
     for name, amount in judged.amounts.items():
         counts.measure(name, amount)
+
+
+@lru_cache(maxsize=1)
+def judge_of(clean: str, material: str) -> Judge:
+    """The judge of a [clean] and its material, both as JSON: a process that does many units reads the files once."""
+    return Judge(Clean.model_validate_json(clean), Material.from_json(json.loads(material)))
 
 
 def _text(file: File) -> str:
