@@ -29,6 +29,7 @@ _FEW = 150  # characters, and share of the page's text, below which less certain
 _SHARE = 0.2
 _COMMENT = 25  # characters from which a line in a page's comments counts as written by a reader
 _NEVER = -6.0  # logit below which a block in the comments is none: buttons, forms
+_PASSAGE = 100  # characters from which a block that comes again is left out
 _CELL = 200  # characters: a longer table cell is a part of the page's layout
 
 
@@ -116,8 +117,13 @@ def _mill(page: html_blocks.Page, options: Options) -> str:
     if not options.captions:
         chosen &= page.tag != html_blocks.FIGCAPTION
     lines: list[str] = []
+    seen: set[str] = set()
     last = -1
     for k in np.flatnonzero(chosen).tolist():
+        if len(page.text[k]) >= _PASSAGE:  # pages for two sizes of screen hold their text twice
+            if page.text[k] in seen:
+                continue
+            seen.add(page.text[k])
         row = int(page.row[k])
         if row == last >= 0 and len(page.text[k]) < _CELL:
             lines[-1] += " | " + page.text[k]

@@ -71,6 +71,12 @@ def test_tables_are_lines_and_can_be_left_out() -> None:
     assert "Item 3" not in html.extract(page, options=html.Options(tables=False)).text
 
 
+def test_a_text_that_stands_twice_on_the_page_is_kept_once() -> None:
+    page = PAGE.replace(ARTICLE, f'<div class="desktop">{ARTICLE}</div><div class="mobile">{ARTICLE}</div>')
+    lines = html.extract(page.encode()).text.split("\n")
+    assert [lines.count(text) for text in PARAGRAPHS] == [1] * len(PARAGRAPHS)
+
+
 def test_code_keeps_its_lines() -> None:
     code = "def bridge(river):\n    for pier in river:\n        build(pier)\n\n    return river"
     page = PAGE.replace("<h2>What it costs</h2>", f"<pre><code>{code}</code></pre><h2>What it costs</h2>").encode()
