@@ -2,7 +2,7 @@ r"""Train the block classifier of pipeline/parse/html.py and write its trees.
 
     python benchmarks/extraction_train.py --gold FOLDER --readability FOLDER --trafilatura FOLDER \
         --out pipeline/parse/data/html_model.npz
-    python benchmarks/extraction_train.py ... --lines --out pipeline/parse/data/html_lines.npz    # for WET records
+    python benchmarks/extraction_train.py ... --lines --rounds 120 --out pipeline/parse/data/html_lines.npz    # WET
 
 Needs lightgbm and, for the last source, trafilatura. Only text licensed for it is used:
 
