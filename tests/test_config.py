@@ -23,6 +23,7 @@ def load_text(tmp_path, text, overrides=()):
 
 def test_the_sample_and_the_starting_point_are_valid(tmp_path):
     assert config.load(str(ROOT / "examples/sample.toml")).run.keys() == {"lstm", "transformer"}
+    assert config.load(str(ROOT / "examples/cleaning.toml")).clean.languages == ["en", "it", "ja", "zh"]
     assert load_text(tmp_path, config.starting_point()).source[0].name == "simplewiki"
 
 

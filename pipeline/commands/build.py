@@ -21,6 +21,7 @@ _STAGES = {
 _PLACES = {
     "documents": "kept text with lineage (Parquet)",
     "dropped": "what was not kept, and why (Parquet)",
+    "statistics": "what every rule measured (Parquet)",
     "duplicates": "who is a copy of whom (Parquet)",
     "tokenizer": "SentencePiece model",
     "shards": "token shards (Arrow) and index.json",

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.commands.common import Commands, print_json, with_json
 
 _WIDTH = 40
+_EDITS = ("normalised:", "lines_removed:", "cut_", "pii:")
 
 
 def add(commands: Commands) -> None:
@@ -20,7 +21,11 @@ def add(commands: Commands) -> None:
     )
     inspect.add_argument("corpus", help="folder or URL of the corpus")
     inspect.add_argument(
-        "--statistic", action="append", default=[], metavar="NAME", help="show the distribution of a statistic or rule"
+        "--statistic",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="the distribution of a statistic, or of what a rule measured, by its name",
     )
     for name in ("kept", "dropped"):
         inspect.add_argument(
@@ -74,7 +79,7 @@ def _print(root: Any, facts: dict[str, Any], changed: bool, characters: int) -> 
 
     print("\n".join(lines(funnel(root))))
     amounts = facts["funnel"]["ingest"]["counts"]["amounts"]
-    edits = {name: n for name, n in amounts.items() if not name.startswith("language:") and name != "text_bytes"}
+    edits = {name: n for name, n in amounts.items() if name.startswith(_EDITS)}
     if edits:
         print("\nedited in the documents kept")
         print("\n".join(f"  {name:<30}{n:>12,}" for name, n in sorted(edits.items())))
