@@ -239,6 +239,8 @@ class RuleConfig(Section):
             self.rule()
         except UsageError as error:
             raise ValueError(error.cause) from error
+        if self.version and not FUNCTION.fullmatch(self.statistic):
+            raise ValueError(f"only a module:function has a version, {self.statistic!r} is ours")
         return self
 
     def rule(self) -> Rule:
