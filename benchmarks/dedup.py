@@ -199,14 +199,8 @@ class Planted:
             documents
         )  # documents come in no order: the first `clustered` places are in clusters
 
-    def ids(self, places: np.ndarray) -> np.ndarray:
-        from pipeline.clean.hashing import mix
-
-        halves = np.stack([mix(places.astype(np.uint64)), mix(places.astype(np.uint64) + np.uint64(1 << 40))], axis=1)
-        return np.frombuffer(halves.tobytes(), "S16")
-
     def chunk(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and signatures of some documents. Member m of a cluster copies band m mod 14 of member (m - 1) // 2."""
+        """Numbers and signatures of documents. Member m of a cluster copies band m mod 14 of member (m - 1) // 2."""
         from pipeline.clean.hashing import mix
 
         params = self.params
@@ -223,26 +217,25 @@ class Planted:
         columns = (band[copies] * params.rows)[:, None] + np.arange(params.rows)
         owners = (places - member + parent)[copies].astype(np.uint64)[:, None] * np.uint64(params.permutations)
         signatures[copies[:, None], columns] = mix(owners + columns.astype(np.uint64)).astype(np.uint32)
-        return self.ids(places), signatures
+        return np.arange(first, last), signatures
 
     def exact(self, found: np.ndarray) -> bool:
-        """Whether these (id, label) rows are the planted clusters, each labelled by its smallest id."""
-        ids = self.ids(np.arange(self.clustered))
-        order = np.argsort(ids)
-        rank = np.empty(len(ids), np.int64)
-        rank[order] = np.arange(len(ids))
-        smallest = ids[order][np.minimum.reduceat(rank, self.starts[:-1])][self.cluster]
-        if len(found) != len(ids):
+        """Whether these (document, label) rows are the planted clusters, each labelled by its smallest document."""
+        documents = np.flatnonzero(self.place < self.clustered)
+        cluster = self.cluster[self.place[documents]]
+        smallest = np.full(len(self.sizes), len(self.place))
+        np.minimum.at(smallest, cluster, documents)
+        if len(found) != len(documents):
             return False
-        return bool((ids[order] == found[:, 0]).all() and (smallest[order] == found[:, 1]).all())
+        return bool((found[:, 0] == documents).all() and (found[:, 1] == smallest[cluster]).all())
 
 
-def clusters(documents: int) -> None:
+def clusters(count_of_all: int) -> None:
     from pipeline.dedup import components, lsh, minhash
 
     print(f"\n{'clusters of documents':>22} bands s  pack s  edges s  forest s   all s    GB  exact")
     step = 100_000
-    for count in sorted({max(documents // 10, step), documents}):
+    for count in sorted({max(count_of_all // 10, step), count_of_all}):
         planted = Planted(count)
         took = dict.fromkeys(("bands", "pack", "edges", "forest"), 0.0)
 
@@ -254,15 +247,17 @@ def clusters(documents: int) -> None:
 
         blocks: dict[tuple[int, int], list[bytes]] = {}
         for first in range(0, count, step):
-            ids, values = planted.chunk(first, min(first + step, count))
+            documents, values = planted.chunk(first, min(first + step, count))
             hashes = timed("bands", minhash.band_hashes, values, planted.params)
-            for key, block in timed("pack", lsh.pack, hashes, ids, -(-count // 250_000)).items():
-                blocks.setdefault(key, []).append(block)
+            for band in range(planted.params.bands):
+                packed = timed("pack", lsh.pack_band, hashes[:, band], documents, -(-count // 250_000))
+                for index, block in packed.items():
+                    blocks.setdefault((band, index), []).append(block)
         forest = components.EMPTY
         waiting: list[np.ndarray] = []  # a forest is copied when it grows: add to it as much as it has
         for key in list(blocks):
-            waiting.append(timed("edges", lsh.edges, key[0], blocks.pop(key)))
-            if sum(map(len, waiting)) * 32 > len(forest) or not blocks:
+            waiting.append(timed("edges", lsh.star, blocks.pop(key), lsh.BAND_RECORD))
+            if sum(map(len, waiting)) * 16 > len(forest) or not blocks:
                 forest = timed("forest", components.forest_add, forest, np.concatenate(waiting))
                 waiting = []
         result = timed("forest", components.clusters, forest)

@@ -53,17 +53,22 @@ def config_record(config: Config) -> dict[str, Any]:
         "tokenizer": {"model"},
     }
     value = config.model_dump(mode="json", exclude=places)
-    value["source"].sort(key=lambda source: source["name"])
+    if "source" not in config.dedup.keeper:  # else their order says which copy stays
+        value["source"].sort(key=lambda source: source["name"])
     return {"config": value, "digest": digest(value)}
 
 
 class Builder:
-    """Builds one corpus. ``workers`` and ``beam_options`` say where Beam runs; they change no byte of the corpus."""
+    """Builds one corpus. ``workers`` and ``beam_options`` say where Beam runs, ``memory`` (bytes) how much of it
+    deduplication may hold; they change no byte of the corpus."""
 
-    def __init__(self, config: Config, workers: int = 1, beam_options: tuple[str, ...] = ()):
+    def __init__(
+        self, config: Config, workers: int = 1, beam_options: tuple[str, ...] = (), memory: int = 4_000_000_000
+    ):
         self.config = config
         self.workers = workers
         self.beam_options = beam_options
+        self.memory = memory
         self.root = Root(config.root)
         self.ledger = Ledger(self.root)
         self._remembered: dict[str, list[Unit]] = {}
@@ -199,8 +204,8 @@ class Builder:
         def job(pending: list[Unit]) -> None:
             from pipeline.jobs.dedup import find_duplicates
 
-            with progress.watching(self.root, dedup.STAGE, pending):
-                find_duplicates(self.root.url, units, pending, self._runner(units))
+            find_duplicates(self.root.url, units, self._runner(units), self.memory)
+            self._map(pending)
 
         self._settle(dedup.STAGE, units, dedup.FOLDERS, job)
 

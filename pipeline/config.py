@@ -16,7 +16,7 @@ from pipeline.clean.decontaminate import NGRAM
 from pipeline.clean.lines import LineRule
 from pipeline.clean.rules import FUNCTION, Rule
 from pipeline.clean.stats import DEFINITIONS
-from pipeline.dedup.minhash import MinHashParams
+from pipeline.dedup.minhash import PRESETS, MinHashParams
 from pipeline.errors import UsageError
 from pipeline.parse import html_options
 from pipeline.parse.warc_urls import UrlFilter, UrlRules
@@ -341,22 +341,75 @@ FILES: Any = {"flagged_words": True, "decontaminate": {"paths"}, "pii": {"key"}}
 class MinHash(Section):
     """[dedup.minhash]: near-duplicate detection; similar pairs meet with probability 1 - (1 - s^rows)^bands."""
 
-    ngram: int = Field(5, ge=1, description="words a shingle")
+    preset: Literal["fineweb", "redpajama", "curator"] | None = Field(
+        None,
+        description="settings to start from: word 5-grams 14 x 8, 13-grams 9 x 13, character 24-grams 20 x 13",
+    )
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="similarity to separate at, instead of bands and rows: they are chosen for it"
+    )
+    permutations: int | None = Field(None, ge=1, le=4096, description="with threshold: bands x rows at most (112)")
+    ngram: int = Field(5, ge=1, description="words or characters a shingle")
+    unit: Literal["word", "char"] = Field("word", description="what shingles are made of")
     bands: int = Field(14, ge=1, description="bands of the signature")
     rows: int = Field(8, ge=1, description="rows a band")
     seed: int = Field(1, ge=0, lt=2**32, description="seed of the permutations")
+    fold_case: bool = Field(True, description="upper and lower case are equal")
+    fold_digits: bool = Field(False, description="digits are equal: pages that differ in numbers alone are copies")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolved(cls, given: Any) -> Any:
+        """Presets and thresholds become what they mean, so that equal settings are equal configurations."""
+        if not isinstance(given, dict):
+            return given
+        values = {key: value for key, value in given.items() if value is not None}
+        if (preset := PRESETS.get(values.get("preset", ""))) is not None:
+            del values["preset"]
+            values = {name: getattr(preset, name) for name in ("ngram", "unit", "bands", "rows")} | values
+        if isinstance(threshold := values.get("threshold"), float) and 0 < threshold < 1:
+            if given.get("bands") is not None or given.get("rows") is not None:
+                raise ValueError("threshold chooses bands and rows: leave them out, or leave out threshold")
+            most = values.pop("permutations", 112)
+            if not isinstance(most, int) or not 1 <= most <= 4096:
+                raise ValueError("permutations must be a whole number in 1..4096")
+            chosen = MinHashParams.for_threshold(values.pop("threshold"), most)
+            values |= {"bands": chosen.bands, "rows": chosen.rows}
+        elif "permutations" in values and "threshold" not in values:
+            raise ValueError("permutations says how many threshold may use; without it bands x rows are the number")
+        return values
 
     def params(self) -> MinHashParams:
         """The parameters as the deduplication code takes them."""
-        return MinHashParams(ngram=self.ngram, bands=self.bands, rows=self.rows, seed=self.seed)
+        return MinHashParams(**self.model_dump(exclude={"preset", "threshold", "permutations"}))
+
+
+class Lines(Section):
+    """[dedup.lines]: lines that many documents have, such as menus and notices, are removed from all of them."""
+
+    documents: int = Field(0, ge=0, description="remove lines that stand in at least so many kept documents; 0: none")
+    min_words: int = Field(4, ge=1, description="lines of fewer words stay: they are repeated by chance")
+    unit: Literal["line", "paragraph"] = Field("line", description="paragraph: lines that no empty line separates")
 
 
 class Dedup(Section):
-    """[dedup]: which documents count as copies."""
+    """[dedup]: which documents count as copies. Each level compares what those before it left: the same record,
+    revision, url, exact, near; then lines."""
 
+    revision: bool = Field(False, description="of one wiki page (equal URL) only the newest revision stays")
+    url: bool = Field(False, description="equal URLs are duplicates")
     exact: bool = Field(True, description="equal texts after normalisation are duplicates")
     near: bool = Field(True, description="MinHash-LSH neighbours are duplicates")
+    verify: float = Field(
+        0, ge=0, le=1, description="near duplicates share at least this of their shingles (Jaccard); 0: not checked"
+    )
+    keeper: list[Literal["source", "oldest", "newest", "longest"]] = Field(
+        [],
+        description="which copy stays, first criterion first; source: that of the [[source]] named earlier in this "
+        "file; at last the smallest id",
+    )
     minhash: MinHash = MinHash()
+    lines: Lines = Lines()
 
 
 class Tokenizer(Section):

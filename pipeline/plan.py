@@ -168,9 +168,9 @@ def _units(config: Config, sizes: dict[str, dict[str, int]], cuttable: dict[str,
 
 def _bytes_exchanged(config: Config) -> int:
     """What one document sends through the exchange of the dedup stage: its record, its text hash, its bands."""
-    size = lsh.TEXT_RECORD.itemsize
+    size = lsh.KEY_RECORD.itemsize
     if config.dedup.exact:
-        size += lsh.TEXT_RECORD.itemsize
+        size += lsh.KEY_RECORD.itemsize
     if config.dedup.near:
         size += config.dedup.minhash.bands * lsh.BAND_RECORD.itemsize
     return size
@@ -179,14 +179,14 @@ def _bytes_exchanged(config: Config) -> int:
 def _exchange(config: Config) -> float:
     """Seconds a document takes to meet all others, in packed blocks: measured on made-up signatures."""
     random = np.random.default_rng(0)
-    ids = random.bytes(16 * _SIGNATURES)
-    names = np.frombuffer(ids, "S16")
+    documents = np.arange(_SIGNATURES)
     bands = config.dedup.minhash.bands + 2 if config.dedup.near else 2
     hashes = random.integers(0, 1 << 62, (_SIGNATURES, bands), dtype=np.uint64)
     began = time.perf_counter()
     forest = EMPTY
-    for (band, _), block in lsh.pack(hashes, names).items():
-        forest = forest_add(forest, lsh.edges(band, [block]))
+    for band in range(bands):
+        for block in lsh.pack_band(hashes[:, band], documents).values():
+            forest = forest_add(forest, lsh.star(block, lsh.BAND_RECORD))
     return (time.perf_counter() - began) / _SIGNATURES
 
 

@@ -47,12 +47,33 @@ DROPPED = pa.schema(
 )
 
 DUPLICATES = pa.schema(
-    [*(field for field in DROPPED if field.name not in ("text", "detail")), pa.field("row", pa.int64(), nullable=False)]
-)  # drops of the dedup stage; `row` is the document's row in its part, where the text still is
+    [
+        *(field for field in DROPPED if field.name not in ("text", "detail")),
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("keeper_source", pa.string()),
+        pa.field("keeper_part", pa.string()),
+        pa.field("keeper_row", pa.int64()),
+    ]
+)
+"""Drops of the dedup stage. `row` is the document's row in its part, where the text still is; the keeper is in row
+`keeper_row` of `documents/<keeper_part>.parquet`. `value` is the Jaccard similarity to the keeper, as far as it is
+known: 1 where the texts are equal, exact with [dedup] verify, else estimated from the shared bands; null where the two
+share no band and other documents lie between them."""
+
+LINES = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),  # of the document, in its part
+        pa.field("start", pa.int64(), nullable=False),  # the bytes of the text that are cut out: [start, stop)
+        pa.field("stop", pa.int64(), nullable=False),
+        pa.field("hash", pa.uint64(), nullable=False),  # of the line's normalised words
+    ]
+)
+"""The repeated lines of a part of documents, one row each, ascending; kept documents are read without them."""
 
 
 def signatures_schema(bands: int, stamp: dict[str, Any]) -> pa.Schema:
-    """One row a document: exact-text hash, and one 64-bit hash per band (all 0 for a text too short to have shingles).
+    """One row a document: exact-text hash, UTF-8 size of the text, and one 64-bit hash per band (all 0 for a text too
+    short to have shingles).
 
     ``stamp`` is what signatures must share to be compared; it stands in the metadata.
     """
@@ -60,6 +81,7 @@ def signatures_schema(bands: int, stamp: dict[str, Any]) -> pa.Schema:
         [
             *_IDENTITY,
             pa.field("text_hash", pa.binary(16), nullable=False),
+            pa.field("text_bytes", pa.int64(), nullable=False),
             pa.field("bands", pa.list_(pa.field("item", pa.uint64(), nullable=False), bands), nullable=False),
         ],
         metadata={"minhash": json.dumps(stamp, sort_keys=True)},

@@ -93,7 +93,7 @@ def digests(corpus: Path) -> dict[str, str]:
 
 def data_files(corpus: Path) -> dict[str, bytes]:
     """The content of every data file of a corpus: what must be byte-identical."""
-    folders = ("documents", "dropped", "signatures", "statistics", "duplicates", "tokenizer", "shards")
+    folders = ("documents", "dropped", "signatures", "statistics", "duplicates", "lines", "tokenizer", "shards")
     return {
         path.relative_to(corpus).as_posix(): path.read_bytes()
         for folder in folders

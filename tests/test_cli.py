@@ -45,6 +45,8 @@ def test_version(capsys):
         ["build", "CONFIG", "--", "--parallelism=2"],
         ["build", "NOFILES"],
         ["config", "show"],
+        ["config", "curve"],
+        ["build", "CONFIG", "--memory", "much"],
         ["unlock", "local/folder"],
     ],
 )
@@ -77,6 +79,10 @@ def test_config_init_show_schema(tmp_path, capsys):
     (tmp_path / "c.toml").write_text(capsys.readouterr().out)
     assert cli.main(["config", "show", str(tmp_path / "c.toml"), "--set", "shards.seed=3"]) == 0
     assert json.loads(capsys.readouterr().out)["shards"]["seed"] == 3
+    assert cli.main(["config", "curve", str(tmp_path / "c.toml"), "--set", "dedup.minhash.rows=4"]) == 0
+    curve = capsys.readouterr().out
+    assert "14 bands x 4 rows" in curve
+    assert f"0.80{1 - (1 - 0.8**4) ** 14:>12.4f}" in curve
     assert cli.main(["config", "schema"]) == 0
     assert "source" in json.loads(capsys.readouterr().out)["properties"]
 

@@ -125,3 +125,23 @@ def test_wikitext_options_reach_the_parser(tmp_path):
     options = parse_options(Source.model_validate(source.model_dump())).rendering
     assert options == Options(False, True, True, ("Anhang",), "zh-tw", (("/x\\d/", "{1}"), ("b", "-")))
     assert parse_options(load_text(tmp_path, WIKI).source[0]).rendering == Options()
+
+
+def test_minhash_presets_and_thresholds_become_bands_and_rows():
+    def minhash(**given):
+        return config.Config.model_validate({"dedup": {"minhash": given}}).dedup.minhash
+
+    assert minhash(preset="fineweb") == minhash()
+    found = minhash(preset="curator", seed=3)
+    assert (found.unit, found.ngram, found.bands, found.rows, found.seed) == ("char", 24, 20, 13, 3)
+    assert minhash(preset="redpajama", ngram=7) == minhash(ngram=7, bands=9, rows=13)
+    found = minhash(threshold=0.8, permutations=256, ngram=3)
+    assert found.bands * found.rows <= 256
+    curve = dict(found.params().curve())
+    assert curve[0.6] < 0.15
+    assert curve[0.95] > 0.95
+    assert found.ngram == 3
+    assert config.Config.model_validate({"dedup": {"minhash": found.model_dump()}}).dedup.minhash == found
+    for wrong in ({"threshold": 0.8, "rows": 4}, {"threshold": 1.5}, {"permutations": 64}, {"preset": "other"}):
+        with pytest.raises(ValueError, match=r"threshold|permutations|preset"):
+            minhash(**wrong)

@@ -10,7 +10,16 @@ import pytest
 
 from tests.corpus import SMALL, TWO_WORKERS, command, corpusmill, data_files, write_config
 
-UNTIL = ("--until", "shards")
+UNTIL = (
+    "--until",
+    "shards",
+    "--set",
+    "dedup.url=true",
+    "--set",
+    "dedup.verify=0.6",
+    "--set",
+    "dedup.lines.documents=3",
+)
 
 
 @pytest.fixture(scope="module")

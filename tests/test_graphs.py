@@ -6,9 +6,11 @@ import importlib
 import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from pipeline.jobs.dedup import find_duplicates
+from pipeline.dedup.components import forest_merge
+from pipeline.jobs import dedup as jobs
 from pipeline.jobs.runner import Runner, beam, map_units
 from pipeline.ledger import Unit
+from pipeline.stages import dedup
 from tests.portable.recording import pipelines
 from tests.shared import ROOT
 
@@ -23,7 +25,11 @@ UNITS = [Unit("encode", name, "key", 1, {}) for name in ("a", "b")]
 RECORDING = Runner(1, ("--runner=tests.portable.recording.RecordingRunner",))
 JOBS = {
     ("runner", "map_units"): lambda: map_units("corpus", UNITS, RECORDING),
-    ("dedup", "find_duplicates"): lambda: find_duplicates("corpus", UNITS, UNITS, RECORDING),
+    ("dedup", "meet"): lambda: jobs.meet(
+        "corpus", UNITS, RECORDING, dedup.near_blocks, dedup.edges, forest_merge, 1, range(1)
+    ),
+    ("dedup", "compare"): lambda: jobs.compare("corpus", [dedup.PairBatch("pairs/0", UNITS)], RECORDING),
+    ("dedup", "count_lines"): lambda: jobs.count_lines("corpus", UNITS, RECORDING, 2, 1, range(1)),
 }
 
 

@@ -23,7 +23,7 @@ def test_a_plan_from_the_whole_input_finds_what_the_build_finds(built, built_cor
     assert facts["disk"]["shards"] == pytest.approx(
         sum(p.stat().st_size for p in built_corpus.glob("shards/*")), rel=0.1
     )
-    assert facts["exchange"] == facts["documents"] * (32 + 32 + 14 * 24)
+    assert facts["exchange"] == facts["documents"] * (24 + 24 + 14 * 16)
     assert all(row["core_seconds"] > 0 and row["workers"] == 1 for row in facts["stages"].values())
 
 

@@ -7,14 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import Clean, Config, Shards
-from pipeline.dedup import lsh
-from pipeline.dedup.components import EMPTY, forest_add
 from pipeline.ledger import Counts, Ledger
 from pipeline.parse.record import Parsed
 from pipeline.schema import ENCODED, document_id
 from pipeline.shards.format import Header
 from pipeline.shards.read import open_shards
-from pipeline.stages import dedup, encode, ingest, judge, shards
+from pipeline.stages import encode, ingest, judge, shards
 from pipeline.stages.parts import writing_parts
 from pipeline.storage import Root
 
@@ -77,82 +75,6 @@ def test_only_the_last_part_of_a_split_page_becomes_a_document(tmp_path):
         (1, 0, {"superseded": 1}),
         (1, 1, {}),
     ]
-
-
-def brute_force(documents):
-    """(id -> keeper, reason) of documents (place, id, text hash, bands) by comparing all with all."""
-    first, verdict = {}, {}
-    for place, i, _, _ in sorted(documents):
-        if i in first:
-            verdict[place] = (i, "duplicate_record")
-        first.setdefault(i, place)
-    label = {i: i for _, i, _, _ in documents}
-    changed = True
-    while changed:
-        changed = False
-        for _, i, text, bands in documents:
-            for _, j, other, others in documents:
-                if text == other or any(a == b != 0 for a, b in zip(bands, others, strict=True)):
-                    low = min(label[i], label[j])
-                    changed |= label[i] != low or label[j] != low
-                    label[i] = label[j] = low
-    texts = {}
-    for _, i, text, _ in documents:
-        texts.setdefault(text, set()).add(i)
-    exact = {i for group in texts.values() for i in group if i != min(group)}
-    for place, i, _, _ in documents:
-        if label[i] != i and place not in verdict:
-            verdict[place] = (label[i], "duplicate_exact" if i in exact else "duplicate_near")
-    return verdict
-
-
-DOCUMENTS = st.lists(
-    st.tuples(st.integers(0, 30), st.integers(0, 12), st.tuples(st.integers(0, 8), st.integers(0, 8))), max_size=25
-)
-
-
-@settings(max_examples=80, deadline=None)
-@given(DOCUMENTS, st.integers(1, 3), st.randoms())
-def test_verdicts_are_those_of_comparing_all_with_all(drawn, ranges, random):
-    # the same id means the same record, so it has the same text and bands
-    known = {}
-    documents = [
-        ((0, row), *known.setdefault(i, (i.to_bytes(16, "big"), text.to_bytes(16, "little"), bands)))
-        for row, (i, text, bands) in enumerate(drawn)
-    ]
-    ids = np.array([d[1] for d in documents], "S16")
-    places = np.zeros(len(documents), dedup._PLACE)
-    places["row"] = np.arange(len(documents))
-    blocks = {}
-
-    def add(found):
-        for key, block in found.items():
-            blocks.setdefault(key, []).append(block)
-
-    if documents:
-        hashes = np.array([d[3] for d in documents], np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        texts = np.frombuffer(b"".join(d[2] for d in documents), np.uint8).reshape(-1, 16)
-        keys = np.frombuffer(b"".join(d[1] for d in documents), np.uint8).reshape(-1, 16)
-        add({(dedup._RECORD_BAND, r): b for (_, r), b in lsh.pack_texts(keys, places.view("S16"), ranges).items()})
-        add(lsh.pack_texts(texts, ids, ranges))
-        add(lsh.pack(hashes, ids, ranges))
-    forests = {}
-    parts = list(blocks.items())
-    random.shuffle(parts)
-    for key, packed in parts:
-        level, found = dedup.edges(key, iter(packed))
-        forests[level] = forest_add(forests.get(level, EMPTY), np.frombuffer(found, "S16").reshape(-1, 2))
-    verdict = dedup.verdicts(forests)
-    table = np.frombuffer(verdict["copies"], dedup._VERDICT)
-    again = set(np.frombuffer(verdict["again"], dedup._PLACE)["row"].tolist())
-    copies = {row["id"].ljust(16, b"\0"): (row["keeper"].ljust(16, b"\0"), bool(row["exact"])) for row in table}
-    found = {}
-    for place, i, _, _ in documents:
-        if place[1] in again:
-            found[place] = (i, "duplicate_record")
-        elif i in copies:
-            found[place] = (copies[i][0], "duplicate_exact" if copies[i][1] else "duplicate_near")
-    assert found == brute_force(documents)
 
 
 @given(st.integers(0, 2**63), st.binary(min_size=16, max_size=16))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from pipeline.commands.common import Commands, print_json, with_set
 from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.dedup.minhash import MinHashParams
 
 
 def add(commands: Commands) -> None:
@@ -17,9 +21,11 @@ def add(commands: Commands) -> None:
         _config,
     )
     config.add_argument(
-        "what", choices=("schema", "init", "show"), help="schema: JSON schema; init: a TOML; show: FILE as JSON"
+        "what",
+        choices=("schema", "init", "show", "curve"),
+        help="schema: JSON schema; init: a TOML; show: FILE as JSON; curve: what its [dedup.minhash] finds",
     )
-    config.add_argument("config", nargs="?", metavar="FILE", help="the TOML file to show")
+    config.add_argument("config", nargs="?", metavar="FILE", help="the TOML file of show and curve")
     with_set(config)
 
 
@@ -30,8 +36,18 @@ def _config(options: argparse.Namespace) -> int:
         print_json(config.schema())
     elif options.what == "init":
         print(config.starting_point(), end="")
+    elif options.config is None:
+        raise UsageError(f"config {options.what} needs the file", mend=f"corpusmill config {options.what} corpus.toml")
+    elif options.what == "curve":
+        _print_curve(config.load(options.config, options.set).dedup.minhash.params())
     else:
-        if options.config is None:
-            raise UsageError("config show needs the file", mend="corpusmill config show corpus.toml")
         print_json(config.load(options.config, options.set).model_dump(mode="json"))
     return 0
+
+
+def _print_curve(params: MinHashParams) -> None:
+    """The probability that two documents become candidates, by their similarity, as a table with bars."""
+    print(f"{params.unit} {params.ngram}-grams, {params.bands} bands x {params.rows} rows")
+    print("similarity  candidates")
+    for similarity, probability in params.curve():
+        print(f"{similarity:>10.2f}{probability:>12.4f}  {'#' * round(40 * probability)}".rstrip())

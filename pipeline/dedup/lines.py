@@ -2,19 +2,21 @@
 
 A line's hash is that of its normalised words (`pipeline.dedup.shingles`), so case, punctuation and spacing do not
 count; lines of few words are left alone, since they are repeated by chance. Counting is by document and independent of
-order: pack the hashes of each batch by range, find the repeated ones in each range, remove them in a second reading.
+order: pack the hashes of each batch by range, find the repeated ones in each range, cut them out in a second reading.
+A paragraph (lines that no empty line separates) can stand wherever a line stands here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.clean.hashing import mix
-from pipeline.clean.lines import only_lines
 from pipeline.clean.segments import Segments, Spans
+from pipeline.dedup.lsh import range_of
 from pipeline.dedup.shingles import word_hashes
 
 MIN_WORDS = 4
@@ -23,14 +25,26 @@ MIN_WORDS = 4
 _BASE = np.uint64(0x9E6C63D0876A9A47)
 
 
-def line_hashes(texts: pa.Array, min_words: int = MIN_WORDS) -> tuple[np.ndarray, np.ndarray, Segments, Spans]:
-    """Return the hash (uint64) and document (index) of each line of at least ``min_words`` words, and the lines
-    themselves.
+class LineHashes(NamedTuple):
+    """The lines of a batch with something visible, in order: hash (uint64, 0 for one of too few words), document
+    (index) and the bytes [start, stop) of the document's text, up to where the next line starts (int64)."""
 
-    The lines are those with something visible, trimmed, in order; the hash of a shorter one is 0.
-    """
+    hashes: np.ndarray
+    documents: np.ndarray
+    starts: np.ndarray
+    stops: np.ndarray
+
+    def take(self, chosen: np.ndarray) -> LineHashes:
+        """The chosen ones (a bool mask or places)."""
+        return LineHashes(*(column[chosen] for column in self))
+
+
+def line_hashes(texts: pa.Array, min_words: int = MIN_WORDS, unit: str = "line") -> LineHashes:
+    """Return the lines (``unit`` "line" or "paragraph") of a string array and their hashes."""
     segments = Segments(texts)
-    _, lines = segments.visible_lines
+    if unit not in ("line", "paragraph"):
+        raise ValueError(f'unit must be "line" or "paragraph", not {unit!r}')
+    lines = segments.visible_lines[0] if unit == "line" else _paragraphs(segments)
     contents = pa.LargeStringArray.from_buffers(
         len(lines), pa.py_buffer(np.append(lines.starts, lines.ends[-1:])), pa.py_buffer(segments.data)
     )  # from the start of one line to the next there is only white space besides the line itself
@@ -40,20 +54,35 @@ def line_hashes(texts: pa.Array, min_words: int = MIN_WORDS) -> tuple[np.ndarray
     hashes = mix(sums[offsets[1:]] - sums[offsets[:-1]])
     hashes[hashes == 0] = 1
     hashes[np.diff(offsets) < min_words] = 0
-    return hashes, lines.documents, segments, lines
+    stops = segments.offsets[lines.documents + 1]
+    followed = np.flatnonzero(lines.documents[1:] == lines.documents[:-1])
+    stops[followed] = lines.starts[followed + 1]
+    first = segments.offsets[lines.documents]
+    return LineHashes(hashes, lines.documents, lines.starts - first, stops - first)
 
 
-def pack_lines(texts: pa.Array, ranges: int = 1, min_words: int = MIN_WORDS) -> dict[int, bytes]:
+def _paragraphs(segments: Segments) -> Spans:
+    """Runs of visible lines that no empty line separates."""
+    lines, trimmed = segments.visible_lines
+    feeds = np.flatnonzero(segments.data == ord("\n"))
+    between = np.searchsorted(feeds, lines.starts[1:]) - np.searchsorted(feeds, trimmed.ends[:-1])
+    first = np.flatnonzero(np.insert((between > 1) | (np.diff(lines.documents) != 0), 0, True)[: len(lines)])
+    last = np.append(first[1:], len(lines))[: len(first)] - 1
+    return Spans(lines.starts[first], lines.ends[last], lines.documents[first])
+
+
+def pack_lines(lines: LineHashes, ranges: int = 1, chosen: range | None = None) -> dict[int, bytes]:
     """Return by range of hash values the line hashes of a batch (8 bytes each, little-endian), each once per
-    document."""
-    hashes, documents, *_ = line_hashes(texts, min_words)
-    counted = hashes > 0
-    pairs = np.unique(np.stack([documents[counted].astype(np.uint64), hashes[counted]], axis=1), axis=0)
-    values = np.sort(pairs[:, 1])
-    bounds = np.searchsorted((values >> np.uint64(32)) * np.uint64(ranges) >> np.uint64(32), np.arange(ranges + 1))
+    document; only the ``chosen`` ranges."""
+    counted = lines.hashes > 0
+    order = np.lexsort((lines.documents[counted], lines.hashes[counted]))
+    values, documents = lines.hashes[counted][order], lines.documents[counted][order]
+    fresh = np.insert((values[1:] != values[:-1]) | (documents[1:] != documents[:-1]), 0, True)[: len(values)]
+    values = values[fresh]
+    bounds = np.searchsorted(range_of(values, ranges), np.arange(ranges + 1))
     return {
         index: values[bounds[index] : bounds[index + 1]].astype("<u8").tobytes()
-        for index in range(ranges)
+        for index in chosen or range(ranges)
         if bounds[index] < bounds[index + 1]
     }
 
@@ -65,18 +94,27 @@ def repeated(blocks: Iterable[bytes], documents: int) -> np.ndarray:
     return values[counts >= documents].astype(np.uint64)
 
 
-def remove(texts: pa.Array, hashes: np.ndarray, min_words: int = MIN_WORDS) -> tuple[pa.Array, np.ndarray]:
-    """Return the texts without the lines of these hashes (ascending), and the lines removed per document (int64).
+def found(lines: LineHashes, hashes: np.ndarray) -> LineHashes:
+    """Return those of the lines that have one of these hashes (uint64, ascending)."""
+    if not len(hashes):
+        return lines.take(np.zeros(len(lines.hashes), bool))
+    place = np.minimum(np.searchsorted(hashes, lines.hashes), len(hashes) - 1)
+    return lines.take(hashes[place] == lines.hashes)
 
-    A text that loses no line stays as it is, to the byte.
+
+def without(texts: pa.Array, documents: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> pa.Array:
+    """Return the texts with bytes cut out: [start, stop) of the document (index), ascending.
+
+    White space that a cut leaves at the end of a text goes too; a text without a cut stays as it is, to the byte.
     """
-    found, documents, segments, lines = line_hashes(texts, min_words)
-    place = np.minimum(np.searchsorted(hashes, found), max(len(hashes) - 1, 0))
-    gone = hashes[place] == found if len(hashes) else np.zeros(len(found), bool)
-    counts = np.bincount(documents[gone], minlength=segments.count)
-    if not gone.any():
-        return texts, counts
-    edited = only_lines(segments, lines.take(~gone)).texts().cast(texts.type)
-    places = np.arange(segments.count)
-    places[counts > 0] += segments.count
-    return pa.concat_arrays([texts, edited]).take(pa.array(places)), counts
+    if not len(documents):
+        return texts
+    values = texts.to_pylist()
+    bounds = np.flatnonzero(np.insert(documents[1:] != documents[:-1], 0, True)).tolist()
+    for first, last in zip(bounds, [*bounds[1:], len(documents)], strict=True):
+        document = int(documents[first])
+        data = values[document].encode()
+        edges = [0, *np.stack([starts[first:last], stops[first:last]], axis=1).ravel().tolist(), len(data)]
+        pieces = [data[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+        values[document] = b"".join(pieces).decode().rstrip()
+    return pa.array(values, texts.type)

@@ -1,16 +1,14 @@
-"""Candidate pairs from band hashes: packed blocks to exchange, and the edges found in one block.
+"""Candidate pairs from hashes: packed blocks to exchange, and the edges found in one block.
 
-A **block** is the records of one band and one range of hash values, the unit that a shuffle carries. Its layout is
-fixed, so blocks of the same key are joined by concatenating their bytes, in any order:
+Documents are numbers here: a document's place among all documents of the corpus. A **block** is the records of one
+kind of key and one range of its values, the unit that a shuffle carries. Its layout is fixed, so blocks of the same
+name are joined by concatenating their bytes, in any order:
 
-    band block    key: 8 bytes (uint64, little-endian)     id: 16 bytes        24 bytes a record
-    text block    key: 16 bytes (BLAKE2b-128 of the text)  id: 16 bytes        32 bytes a record
+    band block    key: 8 bytes (uint64, little-endian)    document: 8 bytes    16 bytes a record
+    key block     key: 16 bytes (a BLAKE2b-128)           document: 8 bytes    24 bytes a record
 
-Every document of a bucket (equal key) is joined to the smallest id in it, so a bucket of m documents gives at most m -
-1 edges.
-
-Ids are 16 bytes, in numpy an "S16" array: its comparisons and its buffer keep trailing NULs; taking single items out
-of it does not (use `tobytes`).
+Documents of equal keys are a bucket. A bucket of m documents gives the m - 1 edges of a star: enough to connect it. For
+edges that will be checked one by one and thinned out, `pairs` gives more, still linear in m.
 """
 
 from __future__ import annotations
@@ -20,13 +18,15 @@ from collections.abc import Iterable
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dedup.minhash import NO_BAND, jaccard
+from pipeline.dedup.minhash import NO_BAND
 
-TEXT = -1
-"""The band number of exact text hashes."""
+BAND_RECORD = np.dtype([("key", "<u8"), ("document", "<u8")])
+KEY_RECORD = np.dtype([("key", "S16"), ("document", "<u8")])
 
-BAND_RECORD = np.dtype([("key", "<u8"), ("id", "S16")])
-TEXT_RECORD = np.dtype([("key", "S16"), ("id", "S16")])
+ALL_PAIRS = 16
+"""The largest bucket of which `pairs` gives every pair."""
+
+Blocks = dict[int, bytes]
 
 
 def ids_from_arrow(ids: pa.Array) -> np.ndarray:
@@ -53,123 +53,95 @@ def halves(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return pairs[:, 0].astype(np.uint64), pairs[:, 1].astype(np.uint64)
 
 
-def pack(band_hashes: np.ndarray, ids: np.ndarray, ranges: int = 1) -> dict[tuple[int, int], bytes]:
-    """Return the blocks, by (band, range), of documents with these band hashes (uint64, documents x bands) and ids
-    ("S16").
-
-    Documents without a signature are in none. ``ranges`` cuts each band into so many equal parts of the hash values.
-    """
-    blocks = {}
-    words = np.ascontiguousarray(ids).view("<u8").reshape(-1, 2)
-    for band in range(band_hashes.shape[1]):
-        keys = band_hashes[:, band]
-        signed = np.flatnonzero(keys != NO_BAND)
-        records = np.empty((len(signed), 3), "<u8")
-        records[:, 0] = keys[signed]
-        records[:, 1:] = words[signed]
-        blocks.update(_cut(band, records, keys[signed], ranges))
-    return blocks
-
-
-def pack_texts(text_hashes: np.ndarray, ids: np.ndarray, ranges: int = 1) -> dict[tuple[int, int], bytes]:
-    """Return the blocks, by (TEXT, range), of documents with these text hashes (uint8, documents x 16) and ids
-    ("S16")."""
-    keys = np.ascontiguousarray(text_hashes).view("<u8").reshape(-1, 2)
-    records = np.concatenate([keys, np.ascontiguousarray(ids).view("<u8").reshape(-1, 2)], axis=1)
-    return _cut(TEXT, records, keys[:, 0].byteswap(), ranges)
-
-
-def _cut(band: int, records: np.ndarray, leading: np.ndarray, ranges: int) -> dict[tuple[int, int], bytes]:
-    """Return the records (rows of 8-byte words) by range of the leading 64 bits of their keys: range r of R holds the
-    keys with key * R / 2^64 in [r, r + 1)."""
+def range_of(keys: np.ndarray, ranges: int) -> np.ndarray:
+    """Return the range (uint16) of each key (uint64): range r of R holds the keys with key * R / 2^64 in [r, r + 1)."""
     if not 1 <= ranges <= 1 << 16:
         raise ValueError(f"ranges must be in 1..65536, not {ranges}")
-    if ranges == 1:
-        return {(band, 0): records.tobytes()} if len(records) else {}
-    part = ((leading >> np.uint64(32)) * np.uint64(ranges) >> np.uint64(32)).astype(np.uint16)  # a radix sort
-    records = records[np.argsort(part, kind="stable")]
-    bounds = np.concatenate(([0], np.cumsum(np.bincount(part, minlength=ranges)))).tolist()
-    return {
-        (band, index): records[bounds[index] : bounds[index + 1]].tobytes()
-        for index in range(ranges)
-        if bounds[index] < bounds[index + 1]
-    }
+    return ((keys >> np.uint64(32)) * np.uint64(ranges) >> np.uint64(32)).astype(np.uint16)
 
 
-def edges(band: int, blocks: bytes | Iterable[bytes], chain: bool = False) -> np.ndarray:
-    """Return the edges ("S16", edges x 2) of a band's block, or of all blocks of one key: each bucket as a star.
+def pack_band(keys: np.ndarray, documents: np.ndarray, ranges: int = 1, chosen: range | None = None) -> Blocks:
+    """Return the blocks, by range, of documents (numbers) with these hashes of one band (uint64).
 
-    A star joins the smallest id of a bucket (first) to each other one. ``chain`` adds the edges between successive
-    ids, for edges that `verify` will thin out: then a document can stay with a neighbour where the smallest id is too
-    different. Documents that share a bucket with nobody, or only with themselves, have none. Raises ValueError for a
-    cut block.
+    Documents without a signature are in none. ``ranges`` cuts the hash values into so many equal parts, of which only
+    the ``chosen`` are packed: a pass over the rest comes later.
     """
+    signed = np.flatnonzero(keys != NO_BAND)
+    records = np.empty((len(signed), 2), "<u8")
+    records[:, 0], records[:, 1] = keys[signed], documents[signed]
+    return _cut(records, keys[signed], ranges, chosen)
+
+
+def pack_keys(keys: np.ndarray, documents: np.ndarray, ranges: int = 1, chosen: range | None = None) -> Blocks:
+    """Return the blocks, by range, of documents (numbers) with these keys ("S16"), as `pack_band` does."""
+    words = np.ascontiguousarray(keys).view("<u8").reshape(-1, 2)
+    records = np.concatenate([words, np.asarray(documents).astype("<u8")[:, None]], axis=1)
+    return _cut(records, halves(keys)[0], ranges, chosen)
+
+
+def _cut(records: np.ndarray, leading: np.ndarray, ranges: int, chosen: range | None) -> Blocks:
+    """Return the records (rows of 8-byte words) by range of the leading 64 bits of their keys."""
+    part = range_of(leading, ranges)
+    if chosen is not None and len(chosen) < ranges:
+        wanted = np.flatnonzero((part >= chosen.start) & (part < chosen.stop))
+        records, part = records[wanted], part[wanted]
+    if ranges == 1:
+        return {0: records.tobytes()} if len(records) else {}
+    records = records[np.argsort(part, kind="stable")]  # on 16 bits: a radix sort
+    bounds = np.concatenate(([0], np.cumsum(np.bincount(part, minlength=ranges)))).tolist()
+    return {r: records[bounds[r] : bounds[r + 1]].tobytes() for r in range(ranges) if bounds[r] < bounds[r + 1]}
+
+
+def star(blocks: bytes | Iterable[bytes], layout: np.dtype) -> np.ndarray:
+    """Return the edges (int64, edges x 2) of all blocks of one name: each bucket as a star around its lowest number.
+
+    Documents that share a bucket with nobody have none. Raises ValueError for a cut block.
+    """
+    documents, starts = _buckets(blocks, layout)
+    if not len(starts):
+        return np.empty((0, 2), np.int64)
+    lowest = np.minimum.reduceat(documents, starts)
+    centre = np.repeat(lowest, np.diff(np.append(starts, len(documents))))
+    return np.stack([centre, documents], axis=1)[centre != documents]
+
+
+def pairs(blocks: bytes | Iterable[bytes], layout: np.dtype) -> np.ndarray:
+    """Return the pairs (int64, pairs x 2, the lower number first) of all blocks of one name that are worth comparing.
+
+    Of a bucket of up to `ALL_PAIRS` documents every pair; of a larger one the star around its lowest number and the
+    chain of successive numbers, so that a heavy bucket stays linear.
+    """
+    documents, starts = _buckets(blocks, layout)
+    sizes = np.diff(np.append(starts, len(documents)))
+    documents = documents[np.lexsort((documents, np.repeat(np.arange(len(starts)), sizes)))]
+    found = [np.empty((0, 2), np.int64)]
+    for size in range(2, ALL_PAIRS + 1):
+        here = starts[sizes == size]
+        members = documents[here[:, None] + np.arange(size)]
+        left, right = np.triu_indices(size, 1)
+        found.append(np.stack([members[:, left].ravel(), members[:, right].ravel()], axis=1))
+    large = sizes > ALL_PAIRS
+    centre = np.repeat(documents[starts], sizes)
+    follows = np.repeat(large, sizes)
+    follows[starts] = False
+    others = np.flatnonzero(follows)
+    found.append(np.stack([centre[others], documents[others]], axis=1))
+    found.append(np.stack([documents[others - 1], documents[others]], axis=1))
+    return np.concatenate(found)
+
+
+def _buckets(blocks: bytes | Iterable[bytes], layout: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Return the documents (int64) of buckets of two and more, bucket after bucket, and where each bucket starts."""
     block = blocks if isinstance(blocks, bytes) else b"".join(blocks)
-    layout = TEXT_RECORD if band == TEXT else BAND_RECORD
     if len(block) % layout.itemsize:
         raise ValueError(f"a block of {len(block)} bytes is not made of records of {layout.itemsize} bytes")
     records = np.frombuffer(block, layout)
-    key = halves(records["key"]) if band == TEXT else (records["key"].astype(np.uint64),)
-    order, starts = _buckets(*key)
-    ids = records["id"][order]
-    if chain:
-        bucket = np.zeros(len(ids), np.int64)
-        bucket[starts] = 1
-        high, low = halves(ids)
-        ids = ids[np.lexsort((low, high, np.cumsum(bucket)))]
-        smallest = ids[starts]
-    else:
-        smallest = _smallest(ids, starts)
-    centre = np.repeat(smallest, np.diff(np.append(starts, len(ids))))
-    star = np.stack([centre, ids], axis=1)[centre != ids]
-    if not chain:
-        return star
-    linked = np.ones(len(ids), bool)
-    linked[starts] = False
-    links = np.stack([ids[:-1], ids[1:]], axis=1)[linked[1:]]
-    return np.concatenate([star, links[links[:, 0] != links[:, 1]]])
-
-
-def verify(
-    edges: np.ndarray, ids: np.ndarray, signatures: np.ndarray, threshold: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the edges whose two signatures agree in a share of at least ``threshold``, and those shares (float64).
-
-    The share estimates the Jaccard similarity s with a standard deviation of sqrt(s (1 - s) / permutations). ``ids``
-    ("S16", ascending) are those of the rows of ``signatures``, which may be a memory map. Raises ValueError for an
-    unknown id.
-    """
-    if not len(edges):
-        return edges, np.empty(0)
-    places = np.searchsorted(ids, edges)
-    if (places == len(ids)).any() or (ids[places] != edges).any():
-        raise ValueError("an edge names a document that has no signature here")
-    shares = np.empty(len(edges))
-    for start in range(0, len(edges), 1 << 16):
-        part = places[start : start + (1 << 16)]
-        shares[start : start + len(part)] = jaccard(signatures[part[:, 0]], signatures[part[:, 1]])
-    kept = shares >= threshold
-    return edges[kept], shares[kept]
-
-
-def _buckets(high: np.ndarray, low: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the records of buckets of two and more, bucket after bucket, and where each bucket starts among them."""
-    order = np.argsort(high, kind="stable") if low is None else np.lexsort((low, high))
-    equal = high[order[1:]] == high[order[:-1]]
-    if low is not None:
-        equal &= low[order[1:]] == low[order[:-1]]
+    keys = halves(records["key"]) if layout == KEY_RECORD else (records["key"],)
+    order = np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys[::-1])
+    equal = np.ones(max(len(order) - 1, 0), bool)
+    for key in keys:
+        equal &= key[order[1:]] == key[order[:-1]]
     with_next, with_last = np.append(equal, False), np.insert(equal, 0, False)
     shared = (with_next | with_last)[: len(order)]
-    return order[shared], np.flatnonzero((with_next & ~with_last)[: len(order)][shared])
-
-
-def _smallest(ids: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Return the smallest id of each bucket."""
-    if not len(starts):
-        return ids
-    high, low = halves(ids)
-    sizes = np.diff(np.append(starts, len(ids)))
-    least = np.minimum.reduceat(high, starts)
-    low[high != np.repeat(least, sizes)] = np.uint64(0xFFFFFFFFFFFFFFFF)
-    pairs = np.stack([least, np.minimum.reduceat(low, starts)], axis=1)
-    return pairs.astype(">u8").view("S16").ravel()
+    starts = np.flatnonzero((with_next & ~with_last)[: len(order)][shared])
+    return records["document"][order[shared]].astype(np.int64), starts

@@ -1,85 +1,278 @@
-"""The Beam graph of deduplication: packed blocks of hashes meet under their band and range, forests of edges merge."""
+"""The Beam graphs of deduplication: packed blocks of hashes meet under their name, and edges merge.
+
+What meets is held in the runner's memory, so it comes in passes, each over some ranges of the hash values: as many as
+the memory asks for. The number of passes changes nothing else. Between the graphs, small results lie in the
+corpus's exchange folder.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from pipeline.dedup.components import EMPTY, forest_add, forest_merge
-from pipeline.jobs.runner import FollowsDriver, ProcessUnit, Runner, beam, run
+from pipeline import progress
+from pipeline.config import Dedup
+from pipeline.dedup.components import (
+    EMPTY,
+    clusters,
+    distinct_edges,
+    edges_merge,
+    edges_of,
+    forest_merge,
+    keepers,
+    nearest_keepers,
+)
+from pipeline.errors import CorpusmillError
+from pipeline.jobs.runner import FollowsDriver, Runner, beam, run
 from pipeline.ledger import Unit
-from pipeline.stages import dedup, work
+from pipeline.stages import dedup
+from pipeline.stages.places import Places
 from pipeline.storage import Root
 
+_BLOCK_RECORDS = 250_000  # records that meet under one name, about: what sorts within the processor's cache
+_HELD = 3.0  # bytes in the runner for each byte that meets: its buffers, and their copies while they are grouped
+_FIXED = 350_000_000  # interpreter, Beam and libraries
+_PER_DOCUMENT = 64  # verdicts, and clusters while they are connected
 
-class SpanningForest(beam.CombineFn):
-    """Merge edges into one forest, in any order and grouping.
+Merge = Callable[..., bytes]
 
-    The accumulator is the forest and the edges that wait for it: adding copies the forest, so it happens only when as
-    much waits as the forest holds.
+
+class Merged(beam.CombineFn):
+    """Merge edges, in any order and grouping, into a forest or a set.
+
+    The accumulator is what is merged and the edges that wait for it: adding copies all, so it happens only when as
+    much waits as is there.
     """
+
+    def __init__(self, merge: Merge):
+        self.merge = merge
 
     def create_accumulator(self) -> tuple[bytes, bytes]:
         """No edges."""
         return EMPTY, b""
 
     def add_input(self, accumulator: tuple[bytes, bytes], element: bytes) -> tuple[bytes, bytes]:
-        """Edges wait, or join the forest."""
-        forest, waiting = accumulator[0], accumulator[1] + element
-        return (_grown(forest, waiting), b"") if len(waiting) > len(forest) else (forest, waiting)
+        """Edges wait, or join."""
+        known, waiting = accumulator[0], accumulator[1] + element
+        return (self._grown(known, waiting), b"") if len(waiting) > len(known) else (known, waiting)
 
     def merge_accumulators(self, accumulators: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
-        """Forests join."""
-        forests, waiting = zip(*accumulators, strict=True)
-        return forest_merge(forests), b"".join(waiting)
+        """All join."""
+        known, waiting = zip(*accumulators, strict=True)
+        return self.merge(known), b"".join(waiting)
 
     def extract_output(self, accumulator: tuple[bytes, bytes]) -> bytes:
-        """The forest."""
-        return _grown(*accumulator)
+        """What is merged."""
+        return self._grown(*accumulator)
+
+    def _grown(self, known: bytes, edges: bytes) -> bytes:
+        return self.merge([known], np.frombuffer(edges, "<i8").reshape(-1, 2))
 
 
-def _grown(forest: bytes, edges: bytes) -> bytes:
-    return forest_add(forest, np.frombuffer(edges, "S16").reshape(-1, 2))
+class Guarded(FollowsDriver):
+    """Work on an element; what cannot be read is left for the driver, which tells it without Beam's traceback."""
+
+    def __init__(self, root_url: str, driver: int | None, work: Callable[..., Iterator[Any]], *arguments: Any):
+        super().__init__(root_url, driver)
+        self.work = work
+        self.arguments = arguments
+
+    def process(self, element: Any) -> Iterator[Any]:
+        """One element."""
+        root = Root(self.root_url)
+        try:
+            yield from self.work(root, element, *self.arguments)
+        except CorpusmillError as error:
+            value = {"cause": error.cause, "file": error.file, "offset": error.offset, "mend": error.mend}
+            root.write(f"{dedup.EXCHANGE}/failed/{element.name}", json.dumps(value).encode())
 
 
-class PackBlocks(FollowsDriver):
-    """A unit's signatures as packed blocks by (band, range)."""
+def find_duplicates(root_url: str, units: list[Unit], runner: Runner, memory: int) -> None:
+    """Compare the documents of all ``units``; leave in the exchange what `dedup.process` writes for each.
 
-    def process(self, unit: Unit) -> Iterator[tuple[tuple[int, int], bytes]]:
-        """One unit."""
-        yield from dedup.blocks(Root(self.root_url), unit)
-
-
-class WriteDuplicates(ProcessUnit):
-    """Commit the duplicates of one unit, given the verdicts on all documents."""
-
-    def process(self, unit: Unit, verdict: dict[str, bytes]) -> Iterator[str]:  # type: ignore[override]
-        """One unit."""
-        if cause := work.process(self.root_url, unit, verdict):
-            yield f"{unit.name}: {cause}"
+    ``memory`` (bytes) bounds what this process holds, about. Raises CorpusmillError for a part that cannot be read, and
+    where so many documents cannot be compared in so little memory.
+    """
+    _Search(root_url, units, runner, memory).run()
 
 
-def find_duplicates(root_url: str, units: list[Unit], pending: list[Unit], runner: Runner) -> None:
-    """Compare the documents of all ``units``; write the duplicates of those that are ``pending``."""
+class _Search:
+    def __init__(self, root_url: str, units: list[Unit], runner: Runner, memory: int):
+        self.root = Root(root_url)
+        self.places = Places.of(units)
+        self.units = list(self.places.units)
+        self.runner = runner
+        self.settings = Dedup.model_validate(self.units[0].spec["dedup"]) if units else Dedup()
+        least = _FIXED + _PER_DOCUMENT * len(self.places)
+        self.memory = memory - least
+        if self.memory < least // 4:
+            raise CorpusmillError(
+                f"{len(self.places):,} documents cannot be compared in {memory:,} bytes of memory",
+                file=self.root.url,
+                mend=f"--memory {-(-least * 5 // 4_000_000)}MB or more",
+            )
+
+    def run(self) -> None:
+        for name in self.root.sizes(dedup.EXCHANGE):  # of a run that was killed
+            self.root.remove(name)
+        levels = 1 + self.settings.exact + self.settings.url + self.settings.revision
+        met = self._meet("equal keys", dedup.keyed_blocks, dedup.edges, forest_merge, 24 * levels * len(self.places))
+        verdicts = dedup.judge_keyed(
+            self.root, self.places, self.settings, {level: clusters(forest) for level, forest in met.items()}
+        )
+        if self.settings.near:
+            dedup.leave_gone(self.root, self.places, verdicts)
+            self._near(verdicts)
+        verdicts.resolve()
+        dedup.leave_verdicts(self.root, self.places, verdicts)
+        if self.settings.lines.documents:
+            self._lines()
+
+    def _near(self, verdicts: dedup.Verdicts) -> None:
+        params = self.settings.minhash.params()
+        size = 16 * params.bands * int((verdicts.level == 0).sum())
+        name = "bands"
+        if not self.settings.verify:
+            met = self._meet(name, dedup.near_blocks, dedup.edges, forest_merge, size)
+            star = clusters(met.get(dedup.NEAR, EMPTY))
+            order = dedup.ranks(self.root, self.places, star[:, 0], list(self.settings.keeper))
+            found = keepers(star, order)
+            copies = found[found[:, 0] != found[:, 1]]
+            values = dedup.estimates(self.root, self.places, params, copies, self.memory // 4)
+        else:
+            met = self._meet(name, dedup.near_blocks, dedup.candidates, edges_merge, size)
+            pairs = distinct_edges(edges_of(met.get(dedup.NEAR, EMPTY)))
+            similarity = self._compare(pairs)
+            alike = similarity >= self.settings.verify
+            pairs, similarity = pairs[alike], similarity[alike]
+            documents = np.unique(pairs)
+            order = dedup.ranks(self.root, self.places, documents, list(self.settings.keeper))
+            copies, edge = nearest_keepers(pairs, order[np.searchsorted(documents, pairs)])
+            values = similarity[edge]
+        verdicts.drop(dedup.NEAR, copies, values)
+
+    def _meet(
+        self,
+        what: str,
+        blocks: Callable[..., Iterator[dedup.Block]],
+        edges: Callable[..., tuple[str, bytes]],
+        merge: Merge,
+        size: int,
+    ) -> dict[str, bytes]:
+        """What is merged of the edges among all blocks, by level. ``size`` bytes meet, in passes."""
+        merged: dict[str, bytes] = {}
+        for ranges, chosen in self._passes(what, size):
+            meet(self.root.url, self.units, self.runner, blocks, edges, merge, ranges, chosen)
+            self._check()
+            for name in self.root.sizes(f"{dedup.EXCHANGE}/edges"):
+                level = name.rsplit("/", 1)[1]
+                merged[level] = merge([merged.get(level, EMPTY), self.root.read(name)])
+                self.root.remove(name)
+        return merged
+
+    def _compare(self, pairs: np.ndarray) -> np.ndarray:
+        """The Jaccard similarities of pairs (ascending), from the texts."""
+        share = self.memory // (2 * max(1, self.runner.workers))
+        cuts = dedup.batches_of_pairs(self.root, self.places, pairs, share)
+        batches = []
+        for number, cut in enumerate(cuts):
+            dedup.leave(self.root, f"pairs/{number:06}", pairs[cut].astype("<i8"))
+            units = np.unique(self.places.unit_of(np.unique(pairs[cut])))
+            batches.append(dedup.PairBatch(f"pairs/{number:06}", [self.units[place] for place in units]))
+        if batches:
+            progress.say(f"dedup: {len(pairs):,} pairs to verify in {len(batches)} batches")
+            compare(self.root.url, batches, self.runner)
+            self._check()
+        found = [dedup.left(self.root, f"similarities/{n:06}", np.dtype("<f8")) for n in range(len(batches))]
+        return np.concatenate([np.empty(0), *found])
+
+    def _lines(self) -> None:
+        size = 8 * sum(unit.spec["text_bytes"] for unit in self.units) // 50  # a line of 50 bytes, on average
+        for ranges, chosen in self._passes("lines", size):
+            count_lines(self.root.url, self.units, self.runner, self.settings.lines.documents, ranges, chosen)
+            self._check()
+
+    def _passes(self, what: str, size: int) -> Iterator[tuple[int, range]]:
+        """The ranges of hash values, and those of each pass."""
+        passes = min(1 << 16, max(1, -(-int(size * _HELD) // self.memory)))
+        ranges = min(1 << 16, max(passes, -(-len(self.places) // _BLOCK_RECORDS)))
+        for number in range(passes):
+            if passes > 1:
+                progress.say(f"dedup: {what}, pass {number + 1} of {passes}")
+            yield ranges, range(number * ranges // passes, (number + 1) * ranges // passes)
+
+    def _check(self) -> None:
+        """Raise what a worker could not read."""
+        failed = [self.root.read_json(name) for name in self.root.sizes(f"{dedup.EXCHANGE}/failed")]
+        if failed:
+            more = f" (and {len(failed) - 1} more like it)" if failed[1:] else ""
+            raise CorpusmillError(failed[0].pop("cause") + more, **failed[0])
+
+
+def meet(
+    root_url: str,
+    units: list[Unit],
+    runner: Runner,
+    blocks: Callable[..., Iterator[dedup.Block]],
+    edges: Callable[..., tuple[str, bytes]],
+    merge: Merge,
+    ranges: int,
+    chosen: range,
+) -> None:
+    """Leave in the exchange what is merged of the edges among the blocks of all units, by level; one pass."""
 
     def build(pipeline: beam.Pipeline) -> None:
-        verdict = (
-            pipeline
-            | "Signatures" >> beam.Create(units)
-            | "Spread signatures" >> beam.Reshuffle()
-            | "Pack" >> beam.ParDo(PackBlocks(root_url, runner.driver))
-            | "Meet" >> beam.GroupByKey()
-            | "Edges" >> beam.MapTuple(dedup.edges)
-            | "Forests" >> beam.CombinePerKey(SpanningForest())
-            | "By level" >> beam.combiners.ToDict()
-            | "Verdicts" >> beam.Map(dedup.verdicts)
-        )
         _ = (
-            pipeline
-            | "Parts" >> beam.Create(pending)
-            | "Spread parts" >> beam.Reshuffle()
-            | "Write" >> beam.ParDo(WriteDuplicates(root_url, runner.driver), beam.pvalue.AsSingleton(verdict))
+            _spread(pipeline, units)
+            | "Pack" >> beam.ParDo(Guarded(root_url, runner.driver, blocks, ranges, chosen))
+            | "Meet" >> beam.GroupByKey()
+            | "Edges" >> beam.MapTuple(edges)
+            | "Merge" >> beam.CombinePerKey(Merged(merge))
+            | "Leave" >> beam.MapTuple(partial(_leave_edges, root_url))
         )
 
     run(build, runner, root_url, dedup.STAGE)
+
+
+def compare(root_url: str, batches: list[dedup.PairBatch], runner: Runner) -> None:
+    """Leave in the exchange the similarities of the pairs of each batch."""
+
+    def build(pipeline: beam.Pipeline) -> None:
+        _ = _spread(pipeline, batches) | "Compare" >> beam.ParDo(Guarded(root_url, runner.driver, _leave_similarities))
+
+    run(build, runner, root_url, dedup.STAGE)
+
+
+def count_lines(root_url: str, units: list[Unit], runner: Runner, documents: int, ranges: int, chosen: range) -> None:
+    """Leave in the exchange the hashes of lines that at least so many documents have; one pass."""
+
+    def build(pipeline: beam.Pipeline) -> None:
+        _ = (
+            _spread(pipeline, units)
+            | "Pack" >> beam.ParDo(Guarded(root_url, runner.driver, dedup.line_blocks, ranges, chosen))
+            | "Meet" >> beam.GroupByKey()
+            | "Count" >> beam.MapTuple(partial(_leave_repeated, root_url, documents))
+        )
+
+    run(build, runner, root_url, dedup.STAGE)
+
+
+def _spread(pipeline: beam.Pipeline, elements: list[Any]) -> Any:
+    return pipeline | "Elements" >> beam.Create(elements) | "Spread" >> beam.Reshuffle()
+
+
+def _leave_edges(root_url: str, level: str, merged: bytes) -> None:
+    Root(root_url).write(f"{dedup.EXCHANGE}/edges/{level}", merged)
+
+
+def _leave_similarities(root: Root, batch: dedup.PairBatch) -> Iterator[Any]:
+    dedup.leave(root, batch.name.replace("pairs/", "similarities/"), dedup.similarities(root, batch).astype("<f8"))
+    yield from ()
+
+
+def _leave_repeated(root_url: str, documents: int, index: int, packed: Iterable[bytes]) -> None:
+    dedup.leave(Root(root_url), f"repeated/{index:05}", dedup.lines.repeated(packed, documents).astype("<u8"))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import progress
 from pipeline.config import Config, MinHash, Source
@@ -22,7 +23,7 @@ from pipeline.storage import Root
 from pipeline.units import find_inputs, parser_of, unit_name
 
 STAGE = "ingest"
-VERSION = 8  # raise it when the same input and configuration give other output
+VERSION = 9  # raise it when the same input and configuration give other output
 FOLDERS = ("documents", "dropped", "signatures", "statistics")
 
 _BATCH_RECORDS = 1024
@@ -136,4 +137,5 @@ def sign(documents: pa.RecordBatch, params: minhash.MinHashParams) -> pa.RecordB
     hashes = minhash.band_hashes(minhash.signatures(texts, params), params)
     bands = pa.FixedSizeListArray.from_arrays(pa.array(hashes.reshape(-1)), type=schema.field("bands").type)
     exact = lsh.ids_to_arrow(minhash.text_hashes(texts))
-    return pa.record_batch([documents.column("id"), exact, bands], schema=schema)
+    size = pc.binary_length(texts).cast(pa.int64())
+    return pa.record_batch([documents.column("id"), exact, size, bands], schema=schema)

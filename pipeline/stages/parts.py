@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -99,9 +100,30 @@ def write_file(root: Root, name: str, data: bytes) -> dict[str, Any]:
 
 def read_batches(root: Root, name: str, columns: list[str] | None = None, rows: int = 4096) -> Iterator[pa.RecordBatch]:
     """The rows of a committed Parquet part; a damaged part is refused by name."""
+    with _reading(root, name) as parquet:
+        yield from parquet.iter_batches(batch_size=rows, columns=columns)
+
+
+def read_rows(root: Root, name: str, rows: np.ndarray, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Some rows (ascending numbers) of a committed Parquet part, in order; row groups without any are not read."""
+    with _reading(root, name) as parquet:
+        first = 0
+        for group in range(parquet.num_row_groups):
+            last = first + parquet.metadata.row_group(group).num_rows
+            if np.searchsorted(rows, first) < np.searchsorted(rows, last):
+                for batch in parquet.iter_batches(batch_size=4096, row_groups=[group], columns=columns):
+                    here = rows[np.searchsorted(rows, first) : np.searchsorted(rows, first + batch.num_rows)]
+                    if len(here):
+                        yield batch.take(pa.array(here - first))
+                    first += batch.num_rows
+            first = last
+
+
+@contextlib.contextmanager
+def _reading(root: Root, name: str) -> Iterator[pq.ParquetFile]:
     try:
         with root.open(name) as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
-            yield from parquet.iter_batches(batch_size=rows, columns=columns)
+            yield parquet
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise

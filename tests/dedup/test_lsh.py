@@ -1,7 +1,7 @@
 """Blocks and edges against a dictionary of buckets."""
 
 from collections import defaultdict
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -10,80 +10,88 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.dedup import lsh
+from pipeline.dedup.components import connected
 from pipeline.dedup.minhash import NO_BAND
 
-# Ids that share halves, and ids with trailing NULs.
+# Keys that share halves, and keys with trailing NULs.
 ODD = [b"\0" * 15 + b"\1", b"\0" * 16, b"\1" + b"\0" * 15, b"\1" * 16, b"\xff" * 16, b"\xff" * 8 + b"\0" * 8]
-IDS = st.sampled_from(ODD) | st.binary(min_size=16, max_size=16)
-RECORDS = st.lists(st.tuples(IDS, st.integers(0, 3), st.sampled_from([0, 1, 2**63, 2**64 - 1])), max_size=40)
+HASHES = st.lists(st.sampled_from([0, 1, 2, 2**63 - 1, 2**63, 2**64 - 1]), max_size=40)
+KEYS = st.lists(st.sampled_from(ODD) | st.binary(min_size=16, max_size=16), max_size=40)
 
 
-def as_ids(ids: list[bytes]) -> np.ndarray:
-    return np.frombuffer(b"".join(ids), "S16")
+def as_pairs(edges: np.ndarray) -> set[tuple[int, int]]:
+    return set(map(tuple, edges.tolist()))
 
 
-def as_bytes(edges: np.ndarray) -> set[tuple[bytes, bytes]]:
-    raw = edges.tobytes()
-    return {(raw[at : at + 16], raw[at + 16 : at + 32]) for at in range(0, len(raw), 32)}
+def buckets(keys: list) -> list[list[int]]:
+    found = defaultdict(list)
+    for document, key in enumerate(keys):
+        found[key].append(document)
+    return list(found.values())
 
 
-def stars(keyed: list[tuple[bytes, object]]) -> set[tuple[bytes, bytes]]:
-    buckets = defaultdict(set)
-    for name, key in keyed:
-        buckets[key].add(name)
-    return {(min(names), name) for names in buckets.values() for name in names if name != min(names)}
+def stars(keys: list) -> set[tuple[int, int]]:
+    return {(members[0], member) for members in buckets(keys) for member in members[1:]}
 
 
-@given(RECORDS, st.integers(1, 9))
-def test_band_edges_are_stars_to_the_smallest_id(records, ranges):
-    ids = as_ids([name for name, *_ in records])
-    bands = np.array([[a, b] for _, a, b in records], np.uint64).reshape(-1, 2)
-    blocks = lsh.pack(bands, ids, ranges)
-    assert all(0 <= band < 2 and 0 <= part < ranges for band, part in blocks)
-    for band in range(2):
-        found = set().union(*(as_bytes(lsh.edges(b, block)) for (b, _), block in blocks.items() if b == band))
-        assert found == stars([(r[0], r[1 + band]) for r in records if r[1 + band] != NO_BAND])
+@given(HASHES, st.integers(1, 9))
+def test_a_bucket_is_a_star_around_its_lowest_document(hashes, ranges):
+    blocks = lsh.pack_band(np.array(hashes, np.uint64), np.arange(len(hashes)), ranges)
+    assert all(0 <= part < ranges for part in blocks)
+    found = set().union(*(as_pairs(lsh.star(block, lsh.BAND_RECORD)) for block in blocks.values()))
+    assert found == stars([key if key != NO_BAND else object() for key in hashes])
 
 
-@given(RECORDS, st.integers(1, 9))
-def test_text_edges(records, ranges):
-    ids = as_ids([name for name, *_ in records])
-    texts = np.frombuffer(b"".join(b.to_bytes(8, "big") + a.to_bytes(8, "little") for _, a, b in records), np.uint8)
-    blocks = lsh.pack_texts(texts.reshape(-1, 16), ids, ranges)
-    found = set().union(*(as_bytes(lsh.edges(band, block)) for (band, _), block in blocks.items()))
-    assert found == stars([(name, (a, b)) for name, a, b in records])
+@given(KEYS, st.integers(1, 9))
+def test_keys_of_sixteen_bytes(keys, ranges):
+    packed = lsh.pack_keys(np.frombuffer(b"".join(keys), "S16"), np.arange(len(keys)), ranges)
+    found = set().union(*(as_pairs(lsh.star(block, lsh.KEY_RECORD)) for block in packed.values()))
+    assert found == stars(keys)
+
+
+@given(HASHES, st.integers(1, 9), st.integers(1, 4))
+def test_passes_over_ranges_pack_everything_once(hashes, ranges, passes):
+    keys, documents = np.array(hashes, np.uint64), np.arange(len(hashes))
+    parts = [range(n * ranges // passes, (n + 1) * ranges // passes) for n in range(passes)]
+    found = [item for part in parts for item in lsh.pack_band(keys, documents, ranges, part).items()]
+    assert sorted(found) == sorted(lsh.pack_band(keys, documents, ranges).items())
 
 
 def test_blocks_join_in_any_order():
     rng = np.random.default_rng(5)
-    ids = np.frombuffer(rng.bytes(16 * 300), "S16")
-    keys = rng.integers(1, 60, (300, 1), dtype=np.uint64) << np.uint64(58)
-    whole = lsh.pack(keys, ids, 4)
-    parts = [lsh.pack(keys[start : start + 100], ids[start : start + 100], 4) for start in (0, 100, 200)]
-    for key, block in whole.items():
-        pieces = [part[key] for part in parts if key in part]
-        assert as_bytes(lsh.edges(0, pieces)) == as_bytes(lsh.edges(0, pieces[::-1])) == as_bytes(lsh.edges(0, block))
+    keys = rng.integers(1, 60, 300, dtype=np.uint64) << np.uint64(58)
+    whole = lsh.pack_band(keys, np.arange(300), 4)
+    parts = [lsh.pack_band(keys[s : s + 100], np.arange(s, s + 100), 4) for s in (0, 100, 200)]
+    for how in (lsh.star, lsh.pairs):
+        for key, block in whole.items():
+            pieces = [part[key] for part in parts if key in part]
+            expected = as_pairs(how(block, lsh.BAND_RECORD))
+            assert as_pairs(how(pieces, lsh.BAND_RECORD)) == as_pairs(how(pieces[::-1], lsh.BAND_RECORD)) == expected
 
 
-def test_a_heavy_bucket_is_linear():
-    ids = np.frombuffer(np.random.default_rng(1).bytes(16 * 200_000), "S16")
-    blocks = lsh.pack(np.full((200_000, 1), 7, np.uint64), ids)
-    found = lsh.edges(0, blocks[0, 0])
-    assert found.shape == (199_999, 2)
-    assert (found[:, 0] == np.sort(ids)[0]).all()
+@pytest.mark.parametrize("how", [lsh.star, lsh.pairs])
+def test_a_heavy_bucket_is_linear(how):
+    blocks = lsh.pack_band(np.full(200_000, 7, np.uint64), np.arange(200_000)[::-1])
+    found = how(blocks[0], lsh.BAND_RECORD)
+    assert len(found) <= 2 * 200_000
+    assert (connected(found)[:, 1] == 0).all()
+    assert len(connected(found)) == 200_000
 
 
 def test_range_edges():
-    keys = np.array([[1], [2**63 - 1], [2**63], [2**64 - 1]], np.uint64)
-    blocks = lsh.pack(keys, as_ids([bytes([place] * 16) for place in range(4)]), 2)
-    assert {key: len(block) // lsh.BAND_RECORD.itemsize for key, block in blocks.items()} == {(0, 0): 2, (0, 1): 2}
+    keys = np.array([1, 2**63 - 1, 2**63, 2**64 - 1], np.uint64)
+    blocks = lsh.pack_band(keys, np.arange(4), 2)
+    assert {key: len(block) // lsh.BAND_RECORD.itemsize for key, block in blocks.items()} == {0: 2, 1: 2}
+    for ranges in (3, 1000, 1 << 16):
+        parts = lsh.range_of(keys, ranges).tolist()
+        assert parts == [int(key) * ranges >> 64 for key in keys]
 
 
 def test_a_cut_block_is_refused():
     with pytest.raises(ValueError, match="not made of records"):
-        lsh.edges(0, bytes(25))
+        lsh.star(bytes(25), lsh.BAND_RECORD)
     with pytest.raises(ValueError, match="ranges"):
-        lsh.pack(np.ones((1, 1), np.uint64), as_ids([bytes(16)]), 0)
+        lsh.pack_band(np.ones(1, np.uint64), np.zeros(1, np.int64), 0)
 
 
 def test_ids_to_arrow_and_back():
@@ -97,28 +105,12 @@ def test_ids_to_arrow_and_back():
         lsh.ids_from_arrow(pa.array([None], pa.binary(16)))
 
 
-@given(RECORDS)
-def test_chain_edges_add_neighbours_only(records):
-    ids = as_ids([name for name, *_ in records])
-    keys = np.array([[a] for _, a, _ in records], np.uint64).reshape(-1, 1)
-    blocks = lsh.pack(keys, ids)
-    found = as_bytes(lsh.edges(0, blocks.get((0, 0), b""), chain=True))
-    expected = stars([(name, a) for name, a, _ in records if a])
-    for key in {a for _, a, _ in records if a}:
-        names = sorted({name for name, a, _ in records if a == key})
-        expected |= set(pairwise(names))
-    assert found == expected
-
-
-def test_verification_keeps_similar_pairs():
-    ids = as_ids([bytes([place] * 16) for place in range(3)])
-    signatures = np.zeros((3, 10), np.uint32)
-    signatures[1, :2] = 1
-    signatures[2, :6] = 2
-    edges = ids[np.array([[0, 1], [0, 2]])]
-    kept, shares = lsh.verify(edges, ids, signatures, 0.8)
-    assert kept.tolist() == edges[:1].tolist()
-    assert shares.tolist() == [0.8]
-    assert len(lsh.verify(edges[:0], ids, signatures, 0.8)[0]) == 0
-    with pytest.raises(ValueError, match="no signature"):
-        lsh.verify(edges, ids[:2], signatures[:2], 0.8)
+@given(st.lists(st.integers(1, 3), max_size=60))
+def test_pairs_of_small_buckets_are_all_and_of_large_ones_star_and_chain(keys):
+    block = lsh.pack_band(np.array(keys, np.uint64), np.arange(len(keys))).get(0, b"")
+    expected = set()
+    for members in buckets(keys):
+        large = len(members) > lsh.ALL_PAIRS
+        expected |= set(pairwise(members)) | {(members[0], m) for m in members[1:]} if large else set()
+        expected |= set() if large else set(combinations(members, 2))
+    assert as_pairs(lsh.pairs(block, lsh.BAND_RECORD)) == expected
