@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 from pathlib import Path
 from typing import Any
 
+from pipeline.errors import CorpusmillError
 from pipeline.storage import TEMPORARY
 
 COLUMNS = (
@@ -50,17 +52,26 @@ class Metrics:
         self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1 if step else None)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Add one row; columns it lacks stay empty."""
-        self._csv.writerow({name: row.get(name, "") for name in COLUMNS})
-        self._file.flush()
-        for name in COLUMNS[2:]:
-            if name in row:
-                self._board.add_scalar(name, row[name], row["step"])
+        """Add one row; columns it lacks stay empty. Raises CorpusmillError where the disk refuses."""
+        try:
+            self._csv.writerow({name: row.get(name, "") for name in COLUMNS})
+            self._file.flush()
+            for name in COLUMNS[2:]:
+                if name in row:
+                    self._board.add_scalar(name, row[name], row["step"])
+        except OSError as error:
+            raise CorpusmillError(
+                f"the learning curve could not be written: {error}",
+                file=str(self.path),
+                mend="make room, then run the same command again: it resumes from its checkpoint",
+            ) from error
 
     def close(self) -> None:
         """Flush and close both."""
-        self._file.close()
-        self._board.close()
+        with contextlib.suppress(OSError):  # a full disk was told by `write`; the next run drops a row cut short
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._board.close()
 
 
 def read(path: Path) -> list[dict[str, str]]:

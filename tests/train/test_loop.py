@@ -260,6 +260,25 @@ def test_full_disk_leaves_the_checkpoint_before(finished):
     assert not list((finished / "checkpoints").glob(".tmp-*"))
 
 
+def test_full_disk_under_the_curve_is_told_and_the_run_resumes(tmp_path, shards_dir):
+    code = (
+        "import resource, sys; from train.config import TrainConfig; from train.loop import train\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))\n"
+        "train(TrainConfig.model_validate_json(sys.argv[1]), sys.argv[2], sys.argv[3])"
+    )
+    config = config_of("lstm")
+    (tmp_path / "run").mkdir()
+    train(config, shards_dir, str(tmp_path / "whole"))
+    shutil.copy(tmp_path / "whole/run.json", tmp_path / "run/run.json")  # larger than the disk that is simulated
+    command = [sys.executable, "-c", code, config.model_dump_json(), shards_dir, str(tmp_path / "run")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "the learning curve could not be written" in done.stderr
+    assert "make room" in done.stderr
+    train(config, shards_dir, str(tmp_path / "run"))
+    assert checkpoint_digests(tmp_path / "run") == checkpoint_digests(tmp_path / "whole")
+
+
 def test_leftovers_of_a_killed_save_do_not_matter(finished):
     folder = finished / "checkpoints"
     (folder / ".tmp-step-00000020").mkdir()
