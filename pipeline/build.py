@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import progress
 from pipeline.config import FILES, Config
 from pipeline.errors import CorpusmillError, UsageError
-from pipeline.ledger import Ledger, Unit, digest
+from pipeline.ledger import Counts, Ledger, Unit, digest
 from pipeline.shards.format import INDEX, Header
 from pipeline.stages import dedup, encode, ingest, report, shards, tokenizer, train, work
 from pipeline.storage import Root
@@ -174,7 +174,7 @@ class Builder:
             return train.plan(self.config, self.ledger.content("shards", shards.FOLDERS))
         closed = {name: self.ledger.stage(name) for name in STAGES if name != "report"}
         record = config_record(self.config)["digest"]
-        return [report.plan(record, {name: row["digest"] for name, row in closed.items() if row})]
+        return [report.plan(self.config, record, {name: row["digest"] for name, row in closed.items() if row})]
 
     def _documents(self) -> str:
         """The digest of the kept documents."""
@@ -216,13 +216,17 @@ class Builder:
         key = self._key("shards")
         sizes = {name: row.counts.kept for name, row in self.ledger.rows("dedup").items()}
         self._settle(encode.STAGE, encode.plan(self.config, key, sizes.items()), encode.FOLDERS, self._map)
-        header = Header(**tokenizer.facts(self.root), seed=self.config.shards.seed, lineage=key)
+        encoded = Counts(**(self.ledger.stage(encode.STAGE) or {})["counts"])
+        # what the shards are made from, whatever the units: another size of them gives the same shards
+        model = self.ledger.content("tokenizer", tokenizer.FOLDERS)
+        versions = [encode.VERSION, shards.VERSION]
+        made_from = [versions, self.config.shards.model_dump(), model, str(encoded.amounts.get(encode.CONTENT, 0))]
+        header = Header(**tokenizer.facts(self.root), seed=self.config.shards.seed, lineage=digest(made_from))
         self.root.remove(f"shards/{INDEX}")  # readers must not see an index of shards that are changing
         parts = shards.plan(self.config, self.root, key, header)
         if not parts:
             raise CorpusmillError("no document was kept: there is nothing to write", mend="relax the rules of [clean]")
-        encoded = self.ledger.stage(encode.STAGE) or {"counts": {"dropped": {}}}
-        index = shards.plan_index(key, header, parts, encoded["counts"]["dropped"].get("not_in_mix", 0))
+        index = shards.plan_index(key, header, parts, encoded.dropped.get("not_in_mix", 0))
 
         def job(pending: list[Unit]) -> None:
             self._map([unit for unit in pending if unit.name != shards.INDEX_UNIT])

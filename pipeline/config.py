@@ -461,6 +461,12 @@ class Shards(Section):
         return self
 
 
+class Report(Section):
+    """[report]: what describes the corpus."""
+
+    croissant: bool = Field(False, description="write croissant.json, the description of MLCommons")
+
+
 class Config(Section):
     """A corpus: where it lies, what it is made from, and how."""
 
@@ -473,6 +479,7 @@ class Config(Section):
     dedup: Dedup = Dedup()
     tokenizer: Tokenizer = Tokenizer()
     shards: Shards = Shards()
+    report: Report = Report()
     run: dict[Name, TrainConfig] = Field({}, description="training runs by name")
 
     @model_validator(mode="after")

@@ -223,7 +223,7 @@ def test_verify_passes_and_one_changed_byte_of_any_part_fails_it(tmp_path, built
     folders = ("documents", "dropped", "signatures", "duplicates", "tokenizer", "shards", "runs/*/checkpoints")
     parts = [sorted(p for p in corpus.glob(f"{folder}/**/*") if p.is_file()) for folder in folders]
     assert all(parts)
-    for path in [files[len(files) // 2] for files in parts] + [corpus / "shards/index.json", corpus / "README.md"]:
+    for path in [files[len(files) // 2] for files in parts] + [corpus / "shards/index.json", corpus / "report.html"]:
         good = path.read_bytes()
         bad = bytearray(good)
         bad[len(bad) // 2] ^= 1

@@ -39,6 +39,7 @@ def funnel(root: Root) -> dict[str, Any]:
         "stages": stages,
         "sources": dict(sorted(sources.items())),
         "files": dict(sorted(files.items())),
+        "splits": (root.read_json("shards/index.json") or {"splits": {}})["splits"],
         "runs": runs(root, ledger),
     }
 

@@ -28,6 +28,7 @@ from tokenizer import encode as pieces
 STAGE = "encode"
 VERSION = 2
 FOLDERS = ("encoded",)
+CONTENT = "content"  # what `_content` gives, summed up by the ledger
 SPLITS = TRAIN, VALIDATION, TEST = ("train", "validation", "test")
 
 _RUN_TOKENS = 32_000_000  # tokens sorted in memory; a longer unit becomes several runs
@@ -57,7 +58,9 @@ def process(root: Root, unit: Unit) -> Row:
                 counts.drop("not_in_mix", lost)
             if more := int(np.maximum(copies - 1, 0).sum()):
                 counts.measure("copies", more)
-            run.append(_mixed(_encode(batch, model, settings), splits, copies, settings.seed))
+            encoded = _encode(batch, model, settings)
+            counts.measure(CONTENT, _content(encoded))
+            run.append(_mixed(encoded, splits, copies, settings.seed))
             tokens = pc.sum(run[-1]["n_tokens"]).as_py() or 0
             counts.measure("tokens", tokens)
             held += tokens
@@ -122,6 +125,14 @@ def _mixed(encoded: pa.Table, splits: np.ndarray, copies: np.ndarray, seed: int)
     table = table.append_column("split", pa.array(splits[rows], pa.string()))
     table = table.append_column("epoch", pa.array(epochs, pa.uint32()))
     return table.append_column("key", pa.array(keys, pa.uint64())).select(ENCODED.names).cast(ENCODED)
+
+
+def _content(encoded: pa.Table) -> int:
+    """A sum over documents of 64 bits of each: the same for the same documents, however they lie in parts."""
+    total = 0
+    for id, tokens in zip(encoded["doc_id"].to_pylist(), encoded["tokens"].to_pylist(), strict=True):
+        total += int.from_bytes(hashlib.blake2b(tokens, digest_size=8, key=id).digest(), "big")
+    return total
 
 
 def _write(part: PartWriter, run: list[pa.Table]) -> None:
