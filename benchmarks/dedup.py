@@ -321,11 +321,17 @@ def _real_pairs() -> list[tuple[str, list[str], list[str]]]:
         read = {name: archive.read(name).decode("latin-1") for name in archive.namelist() if name.endswith(".txt")}
         table = archive.read("file_information.csv").decode("latin-1")
     levels = {row.split(",")[0]: row.strip().split(",")[-1] for row in table.splitlines()[1:]}
-    copied = [name for name in names if levels.get(name) in ("cut", "light", "heavy") and f"orig_{name[5:]}" in read]
+    copied = {
+        level: [name for name in names if levels.get(name) == level and f"orig_{name[5:]}" in read]
+        for level in ("cut", "light", "heavy", "non")
+    }
     return [
         ("wikipedia revisions", [row["a"] for row in revisions], [row["b"] for row in revisions]),
         ("mccormick", [articles[a] for a, _ in truth], [articles[b] for _, b in truth]),
-        ("plagiarism", [read[name] for name in copied], [read[f"orig_{name[5:]}"] for name in copied]),
+        *(
+            (f"plagiarism: {level}", [read[name] for name in chosen], [read[f"orig_{name[5:]}"] for name in chosen])
+            for level, chosen in copied.items()
+        ),
     ]
 
 

@@ -61,6 +61,15 @@ def histogram(counts: np.ndarray) -> list[dict[str, int]]:
     return rows
 
 
+def histogram_lines(rows: list[dict[str, int]]) -> list[str]:
+    """A histogram for a terminal."""
+    spans = [f"{r['least']:,}" if r["least"] == r["most"] else f"{r['least']:,}-{r['most']:,}" for r in rows]
+    return [
+        f"{span:>16}{row['clusters']:>12,} clusters{row['documents']:>14,} documents"
+        for span, row in zip(spans, rows, strict=True)
+    ]
+
+
 def largest(root: Root, parts: list[str], keepers: np.ndarray, counts: np.ndarray, copies: int) -> list[Cluster]:
     """These clusters with their keepers and up to so many copies each."""
     clusters = {}

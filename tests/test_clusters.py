@@ -63,6 +63,10 @@ def test_of_the_built_corpus(built_corpus, capsys):
     found = json.loads(capsys.readouterr().out)
     copies = pq.read_table(built_corpus / "duplicates").num_rows
     assert sum(row["documents"] - row["clusters"] for row in found["histogram"]) == copies > 0
+    assert cli.main(["inspect", str(built_corpus), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["clusters"] == found["histogram"]
+    assert cli.main(["inspect", str(built_corpus)]) == 0
+    assert "clusters of duplicates, by size" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["duplicates"], ["duplicates", "ABSENT", "--diff", "ab"]])

@@ -23,6 +23,7 @@ _PLACES = {
     "dropped": "what was not kept, and why (Parquet)",
     "statistics": "what every rule measured (Parquet)",
     "duplicates": "who is a copy of whom (Parquet)",
+    "lines": "repeated lines, cut out of the kept text (Parquet)",
     "tokenizer": "SentencePiece model",
     "shards": "token shards (Arrow) and index.json",
     "runs": "checkpoints, metrics, results",

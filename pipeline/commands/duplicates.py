@@ -48,9 +48,7 @@ def _duplicates(options: argparse.Namespace) -> int:
         print_json({"clusters": len(counts), "histogram": histogram, "largest": listed})
         return 0
     print(f"{len(counts):,} clusters, {int(counts.sum()):,} documents in them")
-    for row in histogram:
-        span = str(row["least"]) if row["least"] == row["most"] else f"{row['least']:,}-{row['most']:,}"
-        print(f"{span:>16}{row['clusters']:>12,} clusters{row['documents']:>14,} documents")
+    print("\n".join(clusters.histogram_lines(histogram)))
     for cluster in shown:
         print(f"\n{cluster.size:,} documents; stays: {_line(cluster.keeper)}")
         for copy in cluster.copies:

@@ -48,7 +48,7 @@ def add(commands: Commands) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from pipeline import inspection
+    from pipeline import clusters, inspection
     from pipeline.report.funnel import funnel
     from pipeline.storage import Root
 
@@ -58,8 +58,11 @@ def _inspect(options: argparse.Namespace) -> int:
         "funnel": funnel(root)["stages"],
         "rules": inspection.rules_table(view),
         "statistics": [inspection.distribution(view, name) for name in options.statistic],
+        "clusters": [],
         "documents": [],
     }
+    if "dedup" in facts["funnel"]:
+        facts["clusters"] = clusters.histogram(clusters.sizes(root)[2])
     filters = {name: getattr(options, name) for name in ("reason", "language", "source", "id")}
     numbers: dict[bool | None, int] = {True: options.kept, False: options.dropped}
     if not any(numbers.values()) and any(filters.values()):
@@ -75,9 +78,12 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _print(root: Any, facts: dict[str, Any], changed: bool, characters: int) -> None:
+    from pipeline.clusters import histogram_lines
     from pipeline.report.funnel import funnel, lines
 
     print("\n".join(lines(funnel(root))))
+    if facts["clusters"]:
+        print("\n".join(["\nclusters of duplicates, by size", *histogram_lines(facts["clusters"])]))
     amounts = facts["funnel"]["ingest"]["counts"]["amounts"]
     edits = {name: n for name, n in amounts.items() if name.startswith(_EDITS)}
     if edits:
