@@ -6,7 +6,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help demo test test-fast lint format bench airflow clean
+.PHONY: help demo test test-fast lint format bench airflow schedule clean
 
 help:
 	@echo "make demo   install into .venv and build the bundled sample: dumps to two trained models"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint   style and types"
 	@echo "make bench  the end-to-end benchmark table"
 	@echo "make airflow  Airflow in .venv-airflow, for the DAGs and their tests"
+	@echo "make schedule  Airflow with its database, pools and Variables, ready for airflow standalone"
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -56,6 +57,16 @@ $(AIRFLOW)/.done: constraints-airflow.txt
 	@touch $@
 
 airflow: $(AIRFLOW)/.done
+
+# What `. airflow/environment` sets, and what Airflow must know before the first DAG runs.
+schedule: $(VENV)/.demo $(AIRFLOW)/.done
+	mkdir -p airflow
+	printf 'export %s\n' 'PATH="$(CURDIR)/$(AIRFLOW)/bin:$$PATH"' 'AIRFLOW_HOME="$(CURDIR)/airflow"' \
+	  'AIRFLOW__CORE__DAGS_FOLDER="$(CURDIR)/dags"' AIRFLOW__CORE__LOAD_EXAMPLES=False > airflow/environment
+	test -e corpus.toml || $(BIN)/corpusmill config init > corpus.toml
+	. airflow/environment && airflow db migrate && airflow pools import dags/pools.json \
+	  && airflow variables set corpusmill_command '$(CURDIR)/$(BIN)/corpusmill' \
+	  && airflow variables set corpusmill_config '$(CURDIR)/corpus.toml'
 
 clean:
 	rm -rf $(VENV) $(AIRFLOW) build dist *.egg-info examples/corpus

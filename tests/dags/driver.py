@@ -1,69 +1,123 @@
-"""What the tests ask of Airflow, run by Airflow's own interpreter: python driver.py DAG_FILE QUESTION JSON.
+"""What the tests ask of Airflow, run by Airflow's own interpreter: python driver.py DAGS_FOLDER JSON.
 
-The last line of stdout is the answer, as JSON.
+Given are questions and what they are about; the last line of stdout is the answer to each, as JSON. One process
+answers them all, because starting Airflow takes longer than most of its answers.
 """
 
-import importlib.util
+import importlib
 import json
+import subprocess
 import sys
 from datetime import timedelta
 
 from airflow.sdk import DAG
 
 
-def load(path):
-    """The DAG of a file."""
-    spec = importlib.util.spec_from_file_location("dag_file", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def load(name):
+    """The DAG of a file, anew: a run leaves its parameters in the object."""
+    module = importlib.reload(importlib.import_module(name))
     [dag] = [value for value in vars(module).values() if isinstance(value, DAG)]
     return dag
 
 
-def describe(path, given):
-    """The graph, the schedule, and every top-level module that was loaded to get there."""
-    dag = load(path)
-    return {
-        "modules": sorted({name.split(".")[0] for name in sys.modules}),
-        "tasks": {task.task_id: sorted(task.upstream_task_ids) for task in dag.topological_sort()},
-        "commands": sorted({task.bash_command for task in dag.tasks}),
-        "retries": sorted({task.retries for task in dag.tasks}),
-        "schedule": dag.schedule,
-        "catchup": dag.catchup,
-        "max_active_runs": dag.max_active_runs,
-    }
+def any_dag():
+    """A DAG that could be anyone's: what it loads is what the SDK costs."""
+    from airflow.providers.standard.operators.empty import EmptyOperator
+    from airflow.sdk import BaseOperatorLink, BaseSensorOperator, Param, TriggerRule, task, task_group
+    from airflow.sdk.exceptions import AirflowFailException
+
+    assert all((BaseOperatorLink, BaseSensorOperator, TriggerRule, AirflowFailException))
+    params = {"a": Param(None, type=["null", "string"], pattern="^a$")}
+    with DAG("any", schedule="@daily", params=params):
+
+        @task
+        def one():
+            return [1]
+
+        @task
+        def two(x):
+            return x
+
+        @task_group
+        def group(x):
+            two(x) >> EmptyOperator(task_id="three")
+
+        group.expand(x=one())
 
 
-def accepted(path, given):
-    """Of the values given for each parameter, those it accepts."""
+def describe(names):
+    """Graph, schedule and settings of each DAG, and the modules that reading its file loads beyond the SDK's."""
+    any_dag()
+    answer = {}
+    for name in names:
+        before = set(sys.modules)
+        dag = load(name)
+        answer[name] = {
+            "dag_id": dag.dag_id,
+            "modules": sorted(set(sys.modules) - before),
+            "tasks": {t.task_id: sorted(t.upstream_task_ids) for t in dag.topological_sort()},
+            "pools": {t.task_id: t.pool for t in dag.tasks if t.pool != "default_pool"},
+            "outlets": {t.task_id: [asset.name for asset in t.outlets] for t in dag.tasks if t.outlets},
+            "retries": {t.task_id: t.retries for t in dag.tasks},
+            "schedule": str(dag.schedule) if isinstance(dag.schedule, str) else [asset.name for asset in dag.schedule],
+            "catchup": dag.catchup,
+            "max_active_runs": dag.max_active_runs,
+        }
+    return answer
+
+
+def accepted(given):
+    """Of the values given for each parameter of each DAG, those that it accepts."""
     from airflow.sdk.exceptions import ParamValidationError
 
-    dag = load(path)
-
-    def accepts(name, value):
+    def accepts(dag, name, value):
         try:
             dag.params.get_param(name).resolve(value)
         except ParamValidationError:
             return False
         return True
 
-    return {name: [value for value in values if accepts(name, value)] for name, values in given.items()}
+    return {
+        name: {param: [v for v in values if accepts(load(name), param, v)] for param, values in params.items()}
+        for name, params in given.items()
+    }
 
 
-def test(path, given):
-    """Run every task here and now, retries without delay, once for each set of parameters: final states and tries."""
+def test(given):
+    """Run DAGs here and now, one after the other, retries and pokes without delay: final states, tries and links.
 
-    def run(parameters):
-        dag = load(path)  # anew: a run leaves its parameters in the object
+    A string among them is a command of the shell, for what happens between two runs.
+    """
+
+    def run(name, parameters):
+        dag = load(name)
         for task in dag.tasks:
-            task.retry_delay = timedelta(0)
+            for setting in ("retry_delay", "poke_interval"):
+                if hasattr(task, setting):
+                    setattr(task, setting, timedelta(0) if setting == "retry_delay" else 0)
         done = dag.test(run_conf=parameters)
-        tasks = {instance.task_id: [instance.state, instance.try_number] for instance in done.get_task_instances()}
-        return {"run": done.state, "tasks": tasks}
+        tasks, results = {}, {}
+        for instance in done.get_task_instances():
+            place = instance.task_id if instance.map_index < 0 else f"{instance.task_id}[{instance.map_index}]"
+            tasks[place] = [instance.state, instance.try_number]
+            link = instance.xcom_pull(
+                task_ids=instance.task_id, key="_link_Report", map_indexes=instance.map_index, run_id=done.run_id
+            )
+            if link:
+                results[place] = link
+        return {"run": done.state, "tasks": tasks, "links": results}
 
-    return [run(parameters) for parameters in given]
+    answers = []
+    for step in given:
+        if isinstance(step, str):
+            subprocess.run(step, shell=True, check=True)
+        else:
+            answers.append(run(*step))
+    return answers
 
 
 if __name__ == "__main__":
-    answer = {"describe": describe, "accepted": accepted, "test": test}[sys.argv[2]]
-    print("\n" + json.dumps(answer(sys.argv[1], json.loads(sys.argv[3]))))
+    sys.path.insert(0, sys.argv[1])
+    given = json.loads(sys.argv[2])
+    questions = {"describe": describe, "accepted": accepted, "test": test}
+    print("\n" + json.dumps({question: questions[question](value) for question, value in given.items()}))
