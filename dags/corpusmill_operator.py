@@ -125,17 +125,14 @@ class CorpusmillOperator(_Command, BaseOperator):
 
     template_fields: Sequence[str] = ("arguments",)
 
-    def __init__(
-        self, *, arguments: Sequence[str], returns: Sequence[str], accept: Sequence[int] = (DONE,), **more: Any
-    ):
+    def __init__(self, *, arguments: Sequence[str], returns: Sequence[str], **more: Any):
         super().__init__(**more)
         self.arguments = arguments
         self.returns = returns
-        self.accept = accept
 
     def execute(self, context: Any) -> dict[str, Any]:
         """Run the command."""
-        _, result = self.run_command(self.arguments, self.accept)
+        _, result = self.run_command(self.arguments, (DONE,))
         return {name: result[name] for name in self.returns}
 
 
