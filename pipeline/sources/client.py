@@ -106,25 +106,33 @@ class Client:
 
         Raises Missing, Busy, or CorpusmillError for what another attempt would not change.
         """
-        connection: http.client.HTTPConnection | None = None
         try:
-            for _ in range(_MAX_REDIRECTS + 1):
-                connection, response = self._send(method, url, headers or {})
-                if response.status not in _REDIRECTS:
-                    break
-                target = urljoin(url, response.headers.get("Location", ""))
-                connection.close()
-                self._check(target, f"redirected from {url}")
-                url = target
-            else:
-                raise CorpusmillError("redirected in circles", file=url, mend="look at the mirrors under [fetch]")
-            _judge(response, url)
-            yield response
+            connection, response = self._follow(method, url, headers or {})
         except (OSError, http.client.HTTPException) as error:
-            raise Busy(f"the connection broke: {error or type(error).__name__}", file=url) from error
+            raise _broke(error, url) from error
+        try:
+            yield response
         finally:
-            if connection is not None:
+            connection.close()
+
+    def _follow(
+        self, method: str, url: str, headers: dict[str, str]
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        """Send a request, go where redirects lead, and judge the answer."""
+        for _ in range(_MAX_REDIRECTS + 1):
+            connection, response = self._send(method, url, headers)
+            try:
+                if response.status not in _REDIRECTS:
+                    _judge(response, url)
+                    return connection, response
+            except CorpusmillError:
                 connection.close()
+                raise
+            connection.close()
+            target = urljoin(url, response.headers.get("Location", ""))
+            self._check(target, f"redirected from {url}")
+            url = target
+        raise CorpusmillError("redirected in circles", file=url, mend="look at the mirrors under [fetch]")
 
     def _send(
         self, method: str, url: str, headers: dict[str, str]
@@ -195,7 +203,10 @@ class Client:
 
         def attempt() -> bytes:
             with self.request("GET", url) as response:
-                body = response.read(MAX_LISTING + 1)
+                try:
+                    body = response.read(MAX_LISTING + 1)
+                except (OSError, http.client.HTTPException) as error:
+                    raise _broke(error, url) from error
                 promised = response.headers.get("Content-Length")
             if len(body) > MAX_LISTING:
                 raise CorpusmillError("longer than any listing", file=url, mend="look at the addresses under [fetch]")
@@ -213,6 +224,10 @@ class Client:
                 return content_length(response, url)
 
         return self.patiently(attempt)
+
+
+def _broke(error: Exception, url: str) -> Busy:
+    return Busy(f"the connection broke: {error or type(error).__name__}", file=url)
 
 
 def content_length(response: http.client.HTTPResponse, url: str) -> int:

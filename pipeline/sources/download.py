@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import http.client
 import os
 import shutil
 import threading
@@ -280,7 +281,8 @@ def _attempt(client: Client, folder: Folder, file: File, url: str, meter: Meter)
         with open(partial, "r+b" if at else "wb") as out:
             out.seek(at)
             while at < file.bytes and (block := _read(response, min(_BLOCK, file.bytes - at), url, at > began)):
-                _write(out, block, folder)
+                out.write(block)
+                out.flush()  # a killed process keeps what has arrived
                 at += len(block)
                 meter.add(len(block))
                 if client.stop.is_set():
@@ -292,7 +294,7 @@ def _attempt(client: Client, folder: Folder, file: File, url: str, meter: Meter)
 def _read(response: Any, n: int, url: str, gained: bool) -> bytes:
     try:
         return bytes(response.read1(n))
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise _broken(f"the connection broke: {error}", url, gained) from error
 
 
@@ -300,14 +302,6 @@ def _broken(what: str, url: str, gained: bool) -> Busy:
     busy = Busy(what, file=url)
     busy.gained = gained
     return busy
-
-
-def _write(out: Any, block: bytes, folder: Folder) -> None:
-    try:
-        out.write(block)
-        out.flush()  # a killed process keeps what has arrived
-    except OSError as error:  # told apart from a broken connection, which is worth another attempt
-        raise _disk_trouble(error, folder) from error
 
 
 def _verified(path: Path, file: File, url: str) -> str:

@@ -1,8 +1,10 @@
 """Fetching from a real server on loopback that serves both publishers' layouts and can misbehave."""
 
+import gzip
 import hashlib
 import json
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -14,6 +16,7 @@ from pipeline.build import Builder
 from pipeline.config import load, load_fetch
 from pipeline.sources.client import Client
 from pipeline.sources.commoncrawl import resolve
+from pipeline.sources.download import Meter
 from tests.corpus import command, write_config
 from tests.mirror import (
     CRAWL,
@@ -112,8 +115,6 @@ def test_a_dry_run_prints_files_and_bytes_and_stores_nothing(mirror, config, cap
 
 def test_a_larger_sample_holds_the_smaller_and_a_seed_chooses_another(mirror, config):
     kind = f"crawl-data/{CRAWL}/segments/1.2/wet/CC-MAIN-1"
-    import gzip
-
     names = [f"{kind}-{n:05d}.warc.wet.gz" for n in range(400)]
     mirror.files[f"/crawl-data/{CRAWL}/wet.paths.gz"] = gzip.compress("\n".join(names).encode())
     mirror.files |= {f"/{name}": b"x" for name in names}
@@ -323,8 +324,6 @@ def test_names_of_checksums_cannot_lead_astray(mirror, config, name, capsys):
     ],
 )
 def test_paths_of_a_crawl_cannot_lead_astray(mirror, config, line, capsys):
-    import gzip
-
     mirror.files[PATHS] = gzip.compress(line.encode())
     assert fetch(config, "commoncrawl", "--crawl", CRAWL, "--files", "2") == 1
     assert "suspicious name" in capsys.readouterr().err
@@ -432,6 +431,13 @@ def test_a_full_disk_is_named(mirror, config):
     ]
 
 
+def test_a_folder_that_cannot_be_written_to_is_no_broken_connection(mirror, config, capsys):
+    (config.parent / f"dumps/wikimedia/zhwiki/20180601/.part-{LEGACY}").mkdir(parents=True)
+    assert fetch(config, *OLD) == 1
+    assert "cannot write: Is a directory" in capsys.readouterr().err
+    assert mirror.paths().count(f"/zhwiki/20180601/{LEGACY}") == 1
+
+
 def test_mirrors_serve_files_and_the_origin_vouches_for_them(mirror, config, capsys):
     path = f"/zhwiki/20180601/{LEGACY}"
     with Mirror() as near:
@@ -479,6 +485,14 @@ def test_at_most_three_files_at_once(mirror, config, capsys):
     assert most <= 3
     assert fetch(config, *WIKI, "--set", "fetch.wikimedia.connections=4") == 2
     assert "less than or equal to 3" in capsys.readouterr().err
+
+
+def test_progress_tells_bytes_rate_and_time_left():
+    meter = Meter("wikimedia/zhwiki/20180601", 2_000_000)
+    assert meter.line() == "wikimedia/zhwiki/20180601: 0 B of 2.0 MB, 0 %, 0 B/s, nothing arrived yet"
+    meter.add(500_000, new=False)  # an earlier run's
+    meter.add(500_000)
+    assert re.fullmatch(r".*: 1\.0 MB of 2\.0 MB, 50 %, [\d.]+ [kMG]B/s, [\d:]+ left", meter.line())
 
 
 def test_what_a_killed_run_left_is_used(mirror, config):
