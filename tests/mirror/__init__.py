@@ -160,8 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
             status, start = self.begin_file(body)
             if self.command == "GET":
                 stop = int(re.fullmatch(r"bytes=\d+-(\d*)", self.headers["Range"])[1] or -1) if status == 206 else -1
-                with mirror.sending():
-                    self.wfile.write(body[start:] if stop < 0 else body[start : stop + 1])
+                self.wfile.write(body[start:] if stop < 0 else body[start : stop + 1])
 
     do_HEAD = do_GET
 
@@ -205,8 +204,6 @@ class Mirror:
         self.requests: list[Request] = []
         self.script: dict[str, list[Misbehaviour]] = {}
         self.lock = threading.Lock()
-        self.most_at_once = 0
-        self._at_once = 0
         handler = type("Handler", (_Handler,), {"mirror": self})
         self._server = _Server(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -227,22 +224,6 @@ class Mirror:
         """What was asked for."""
         with self.lock:
             return [request.path for request in self.requests if request.method == method]
-
-    def sending(self) -> Any:
-        """Count how many files are sent at once."""
-        mirror = self
-
-        class Count:
-            def __enter__(self) -> None:
-                with mirror.lock:
-                    mirror._at_once += 1
-                    mirror.most_at_once = max(mirror.most_at_once, mirror._at_once)
-
-            def __exit__(self, *_: object) -> None:
-                with mirror.lock:
-                    mirror._at_once -= 1
-
-        return Count()
 
     def table(self, **more: Any) -> str:
         """The [fetch] table that leads to this mirror instead of the publishers."""
