@@ -3,7 +3,6 @@
 import json
 import shlex
 import sys
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -18,7 +17,7 @@ DAGS = ["fetch_wikipedia", "fetch_commoncrawl", "build_corpus", "train_model"]
 def the_command(folder, before=""):
     """A command that runs the code under test, in whatever environment Airflow starts it."""
     script = folder / "corpusmill"
-    real = f"PYTHONPATH={shlex.quote(str(ROOT))} {shlex.quote(command()[0])}"
+    real = f"exec env PYTHONPATH={shlex.quote(str(ROOT))} {shlex.quote(command()[0])}"
     script.write_text(f'#!/bin/sh\nreal() {{ {real} "$@"; }}\n{before}\nreal "$@"\n')
     script.chmod(0o755)
     return script
@@ -269,4 +268,4 @@ def test_models_are_trained_and_the_report_is_linked(runs, place):
     report = place / "corpus/report.html"
     assert trained["links"] == {"model.report[0]": f"file://{quote(str(report))}"}
     assert report.stat().st_size > 0
-    assert Path(place / "corpus/ledger/train.json").exists()
+    assert (place / "corpus/ledger/train.json").exists()
