@@ -56,7 +56,8 @@ def test_a_backfilled_dump_becomes_a_trained_model_through_assets(airflow_python
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + WITHIN
     with Mirror() as mirror:
-        config.write_text(config.read_text() + mirror.table(folder="dumps"))
+        text = config.read_text().replace("validation = 0.1", "validation = 0.6")  # so that a few documents have some
+        config.write_text(text + mirror.table(folder="dumps"))
         variables = {
             **airflow_home,
             "PATH": f"{os.path.dirname(airflow_python)}:{os.environ['PATH']}",
