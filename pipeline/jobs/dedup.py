@@ -34,7 +34,7 @@ from pipeline.stages.places import Places
 from pipeline.storage import Root
 
 _BLOCK_RECORDS = 250_000  # records that meet under one name, about: what sorts within the processor's cache
-_HELD = 3.0  # bytes in the runner for each byte that meets: its buffers, and their copies while they are grouped
+_HELD = 5.0  # bytes in the runner for each byte that meets: buffers, and copies while they are grouped
 _FIXED = 350_000_000  # interpreter, Beam and libraries
 _PER_DOCUMENT = 64  # verdicts, and clusters while they are connected
 
