@@ -1,7 +1,8 @@
 """The `corpusmill` command: parse arguments, run one command of `pipeline/commands`, turn errors into an exit status.
 
-Exit status: 0 done; 1 failed or incomplete: the same command goes on; 2 wrong usage or configuration; 3 all done, but
-an input file is damaged: what is whole of it is in the corpus, the rest is named; 4 not published yet: ask again later.
+Exit status: 0 done, or training stopped by SIGTERM after saving; 1 failed or incomplete: the same command goes on;
+2 wrong usage or configuration; 3 all done, but an input file is damaged: what is whole of it is in the corpus, the
+rest is named; 4 not published yet: ask again later.
 Results go to stdout, all else to stderr.
 Nothing heavy is imported before a command needs it.
 """
@@ -34,7 +35,7 @@ from pipeline.commands import (
     verify,
 )
 from pipeline.commands.common import Commands
-from pipeline.errors import CorpusmillError, NotYet, UsageError
+from pipeline.errors import CorpusmillError, NotYet, Stopped, UsageError
 
 _COMMANDS = (
     fetch,
@@ -87,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except UsageError as error:
         return _fail(error, 2)
+    except Stopped as error:
+        return _fail(error, 0)
     except NotYet as error:
         return _fail(error, 4)
     except CorpusmillError as error:

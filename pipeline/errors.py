@@ -31,5 +31,9 @@ class UsageError(CorpusmillError):
     """A wrong command line or configuration (exit status 2)."""
 
 
+class Stopped(CorpusmillError):
+    """A run that was asked to stop, saved what it had and stopped: nothing failed (exit status 0)."""
+
+
 class NotYet(CorpusmillError):
     """What is asked for is not published yet, or the publisher asks to come back later (exit status 4)."""

@@ -20,7 +20,7 @@ from pipeline.schema import DOCUMENTS, DROPPED, DUPLICATES
 from pipeline.shards.read import open_shards
 from pipeline.storage import Root
 from pipeline.verify import verify
-from tests.corpus import DATA, copy, corpusmill, digests, write_config
+from tests.corpus import DATA, command, copy, corpusmill, digests, write_config
 
 ONE = {"wiki": ["enwiki-20141107-*"]}
 
@@ -403,3 +403,22 @@ def test_neither_the_place_of_the_dumps_nor_that_of_the_corpus_is_in_its_bytes(t
         found.append((keep, rows))
     assert found[0] == found[1]
     assert str(tmp_path) not in found[0][0]["corpus/README.md"].decode()
+
+
+@pytest.mark.slow
+def test_training_that_is_told_to_stop_saves_and_has_not_failed(tmp_path, built, built_corpus):
+    config = tmp_path / "corpus.toml"
+    config.write_text(built.read_text())
+    corpus = copy(built_corpus, tmp_path / "corpus")
+    asked = command("train", config, "--set", "run.lstm.steps=1000000")
+    with subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        told = []
+        for line in process.stderr:
+            told.append(line)
+            if line.startswith("train lstm: step"):
+                process.send_signal(signal.SIGTERM)
+    assert process.returncode == 0, told
+    assert any("stopped at step" in line for line in told)
+    assert any("the same command goes on from the checkpoint" in line for line in told)
+    assert list(corpus.glob("runs/lstm/checkpoints/latest"))
+    assert not list(corpus.glob("ledger/failed/train/*"))

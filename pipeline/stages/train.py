@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline import progress
 from pipeline.config import Config
-from pipeline.errors import CorpusmillError
+from pipeline.errors import CorpusmillError, Stopped
 from pipeline.ledger import Counts, Row, Unit, digest
 from pipeline.storage import Root
 from train import snapshot
@@ -43,7 +43,7 @@ def process(root: Root, unit: Unit) -> Row:
     _make_way(run_dir, config, root)
     result = train(config, root.path("shards"), run_dir, progress=lambda row: _say(unit.name, row))
     if not result["finished"]:
-        raise CorpusmillError(
+        raise Stopped(
             f"stopped at step {result['step']}", file=run_dir, mend="the same command goes on from the checkpoint"
         )
     outputs = [

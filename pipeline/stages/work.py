@@ -11,6 +11,7 @@ import time
 import traceback
 from typing import Any
 
+from pipeline.errors import Stopped
 from pipeline.ledger import Ledger, Row, Unit
 from pipeline.storage import Root
 
@@ -45,6 +46,8 @@ def process(root_url: str, unit: Unit, *known: Any) -> str:
         Ledger(root).commit(row)
         root.remove(failure_name(unit))
         return ""
+    except Stopped:
+        raise
     except Exception as error:  # noqa: BLE001  becomes a failure row and exit status 1; the unit has no row
         cause = f"{type(error).__name__}: {error}"
         value = {"stage": unit.stage, "unit": unit.name, "cause": cause, "traceback": traceback.format_exc()}
