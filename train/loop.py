@@ -56,6 +56,12 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
     ``files`` (SHA-256 of the checkpoint's files, by path relative to the run).
     """
     training, validation = open_shards(shards_dir, "train"), open_shards(shards_dir, "validation")
+    if "eos" not in training.special_ids:
+        raise CorpusmillError(
+            "the tokenizer has no piece that ends a document, which training needs",
+            file=shards_dir,
+            mend="set tokenizer.model to a model with an end-of-text piece, then: corpusmill shards CORPUS_TOML",
+        )
     if not validation.n_tokens:
         raise CorpusmillError(
             "the validation split is empty: a model could not be judged",
