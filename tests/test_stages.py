@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import Clean, Config, Shards
@@ -114,6 +114,7 @@ def exchange(root, name, documents, run):
     st.integers(1, 40),
     st.booleans(),
 )
+@example([0, 16, 0, 14, 0], 20, 0, 1, True)  # rows without tokens, of the key where an edge falls
 def test_shards_cover_the_shuffle_evenly_whatever_the_documents(tmp_path_factory, sizes, target, seed, run, ties):
     root = Root(str(tmp_path_factory.mktemp("even")))
     documents, at = [], 0

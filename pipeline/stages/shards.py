@@ -120,7 +120,7 @@ def process(root: Root, unit: Unit) -> Row:
         return _write_index(root, unit, header)
     split = unit.spec["split"]
     low, high = tuple(unit.spec["low"]), tuple(unit.spec["high"])
-    rows, order, begin, end = _rows_between(root, split, low, high)
+    rows, order, begin, end, written = _rows_between(root, split, low, high)
     sizes = (end - begin)[order]
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     destination = np.empty(len(order), np.int64)
@@ -137,10 +137,8 @@ def process(root: Root, unit: Unit) -> Row:
             )
             tokens[destination[first] : destination[first] + len(piece)] = piece
             first += 1
-    rows = rows.take(pa.array(order))
-    written = (end > begin)[order]  # what lies wholly in the next shard has no row here
-    written |= rows["n_tokens"].to_numpy() == 0
-    rows, begin, end = rows.filter(pa.array(written)), begin[order][written], end[order][written]
+    order = order[written[order]]
+    rows, begin, end = rows.take(pa.array(order)), begin[order], end[order]
     n_tokens, n_bytes = (rows[name].to_numpy().astype(np.int64) for name in ("n_tokens", "n_bytes"))
     length = np.maximum(n_tokens, 1)
     with root.writing(f"shards/{unit.name}") as path:
@@ -166,20 +164,26 @@ def process(root: Root, unit: Unit) -> Row:
     )
 
 
-def _rows_between(root: Root, split: str, low: Cut, high: Cut) -> tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray]:
-    """The rows between two cuts without their tokens, as they are found; their order in the shuffle; and which of its
-    tokens each row has here, from ``begin`` to ``end``."""
+def _rows_between(
+    root: Root, split: str, low: Cut, high: Cut
+) -> tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The rows between two cuts without their tokens, as they are found; their order in the shuffle; which of its
+    tokens each row has here, from ``begin`` to ``end``; and whether it is here at all: a row of the key of a cut may
+    lie wholly on its other side, one without tokens too."""
     columns = ["key", "doc_id", "epoch", "source", "n_bytes", "n_tokens"]
     groups = _groups(root, split, low[0], _last_key(high), columns)
     rows = pa.concat_tables(group.filter(pa.array(_inside(group["key"].to_numpy(), low, high))) for group in groups)
     order = pc.sort_indices(rows, [("key", "ascending"), ("doc_id", "ascending")]).to_numpy()
     keys, lengths = rows["key"].to_numpy(), rows["n_tokens"].to_numpy().astype(np.int64)
     begin, end = np.zeros(len(keys), np.int64), lengths.copy()
+    here = np.ones(len(keys), bool)
     for bound, (key, into) in ((begin, low), (end, high)):
         for row in order[keys[order] == np.uint64(key)].tolist() if into else ():
+            if not lengths[row]:
+                here[row] &= (into > 0) == (bound is end)
             bound[row] = min(into, int(lengths[row]))
             into -= bound[row]
-    return rows, order, begin, end
+    return rows, order, begin, end, here & ((end > begin) | (lengths == 0))
 
 
 def _last_key(high: Cut) -> int:
