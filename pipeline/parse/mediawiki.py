@@ -25,10 +25,11 @@ from typing import Any, BinaryIO, NamedTuple
 from xml.parsers import expat
 
 from pipeline.errors import CorpusmillError, InputError
-from pipeline.parse import wikitext
 from pipeline.parse.mediawiki_site import SiteInfo, redirect_pattern, site_from_head
 from pipeline.parse.record import Parsed
 from pipeline.parse.sandbox import Killed, Sandbox
+from pipeline.parse.wikitext_options import DEFAULTS
+from pipeline.parse.wikitext_options import Options as Rendering
 from pipeline.storage import open_input
 
 __all__ = ["Options", "Page", "SiteInfo", "cut", "find_page", "parse", "read_pages", "read_site", "superseded"]
@@ -753,7 +754,7 @@ class Options:
 
     namespaces: tuple[int, ...] = (0,)
     max_chars: int = 4_000_000
-    rendering: wikitext.Options = wikitext.DEFAULTS
+    rendering: Rendering = DEFAULTS
     superseded: bool = False  # another file holds a newer revision of every page in this one
     timeout_s: float = 60.0  # of processor time, a page
     memory_mb: int = 2048
@@ -768,6 +769,8 @@ def parse(path: str, start: int = 0, stop: int | None = None, options: Options |
     """
     options = options or Options()
     if options.rendering.templates:
+        from pipeline.parse import wikitext
+
         wikitext.render("", options=options.rendering)  # a wrong template rule is refused before the first page
     sandbox = _sandbox(options.timeout_s, options.memory_mb)
     for page in read_pages(path, start, stop, max_chars=options.max_chars):
@@ -821,6 +824,6 @@ def _judge(parsed: Parsed, page: Page, options: Options) -> None:
 @cache
 def _sandbox(timeout_s: float, memory_mb: int) -> Sandbox:
     """One worker for all files that this process reads."""
-    sandbox = Sandbox(wikitext.render, timeout_s=timeout_s, memory_mb=memory_mb)
+    sandbox = Sandbox("pipeline.parse.wikitext:render", timeout_s=timeout_s, memory_mb=memory_mb)
     atexit.register(sandbox.close)
     return sandbox

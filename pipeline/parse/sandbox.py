@@ -44,6 +44,8 @@ class Killed(Exception):
 class Sandbox:
     """A public function of an importable module, called in a worker process under limits of time and memory.
 
+    It may be given as ``"module:function"``: then only the worker loads the module.
+
     >>> import textwrap
     >>> with Sandbox(textwrap.shorten, timeout_s=30, memory_mb=1024) as shorten:
     ...     shorten("four words are here", 14)
@@ -55,11 +57,11 @@ class Sandbox:
     of the call.
     """
 
-    def __init__(self, function: Callable[..., Any], *, timeout_s: float, memory_mb: int):
-        if function.__module__ == "__main__":
+    def __init__(self, function: Callable[..., Any] | str, *, timeout_s: float, memory_mb: int):
+        name = function if isinstance(function, str) else f"{function.__module__}:{function.__qualname__}"
+        if name.startswith("__main__:"):
             raise ValueError("a sandboxed function must live in a module that a new process can import")
-        self.function, self.timeout_s, self.memory_mb = function, timeout_s, memory_mb
-        self._name = f"{function.__module__}:{function.__qualname__}"
+        self._name, self.timeout_s, self.memory_mb = name, timeout_s, memory_mb
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0  # the process that started the worker: a fork of it must not talk on its pipes
         self._busy = threading.Lock()

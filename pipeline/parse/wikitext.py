@@ -9,7 +9,6 @@ that a removed template leaves behind.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
 
@@ -27,31 +26,12 @@ from pipeline.parse.wikitext_brackets import (
 )
 from pipeline.parse.wikitext_functions import to_script
 from pipeline.parse.wikitext_lines import render_lines, resolve_tables, table_rows
+from pipeline.parse.wikitext_options import DEFAULTS, Options
 from pipeline.parse.wikitext_templates import Templates
 
 __all__ = ["DEFAULTS", "Options", "render"]
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How wikitext is rendered.
-
-    ``math``: keep formulas, as LaTeX between dollar signs. ``tables``: keep tables, a line each row. ``drop_sections``:
-    leave out sections of references, links and reading lists, by the built-in headings of the wiki's language, and
-    ``sections``: by these headings too. ``variant``: which side of ``-{...}-`` to take where a wiki is written in
-    several (``zh-hans``, ``zh-tw``, ``sr-ec``...); "" takes the first. ``templates``: rules beyond the built-in ones,
-    as pairs of a name and a rule of ``wikitext_templates``.
-    """
-
-    math: bool = True
-    tables: bool = False
-    drop_sections: bool = False
-    sections: tuple[str, ...] = ()
-    variant: str = ""
-    templates: tuple[tuple[str, str], ...] = ()
-
-
-DEFAULTS = Options()
 _NO_SITE = SiteInfo()
 
 
