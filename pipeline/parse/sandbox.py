@@ -13,6 +13,7 @@ call either: what fails for want of memory is tried once more in a fresh worker.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pickle
 import select
@@ -27,6 +28,7 @@ from typing import Any, BinaryIO
 
 from pipeline.errors import CorpusmillError
 
+_PIPE = 1 << 20  # bytes that a pipe holds: a page goes through in one piece, without turns between the processes
 _PATIENCE = 100  # elapsed seconds to wait for an answer, a second of processor time
 
 
@@ -100,6 +102,9 @@ class Sandbox:
             # one BLAS thread: each reserves address space, which the memory limit would count
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
         )
+        for pipe in filter(None, (self._process.stdin, self._process.stdout)):
+            with contextlib.suppress(OSError):  # the user may have no more room for pipes
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
         try:
             outcome, value = self._ask((self._name, self.timeout_s, self.memory_mb), 60.0)
         except Killed:
