@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from functools import cache
+from typing import TYPE_CHECKING
 
 from pipeline.errors import CorpusmillError, InputError
-from pipeline.parse import encoding, html, http
+from pipeline.parse import encoding, html_options, http
 from pipeline.parse.record import Parsed
 from pipeline.parse.sandbox import Killed, Sandbox
 from pipeline.parse.warc_stream import (
@@ -37,6 +38,9 @@ from pipeline.parse.warc_stream import (
 )
 from pipeline.parse.warc_urls import UrlFilter, UrlRules
 from pipeline.storage import open_input
+
+if TYPE_CHECKING:  # its compiled passes take half a second to load: only what extracts does that
+    from pipeline.parse import html
 
 MAX_HEADER = 1 << 16
 MAX_RECORD = 32 << 20
@@ -409,7 +413,7 @@ def find_record(path: str, offset: int, record: str) -> Record:
 class Options:
     """What becomes a document and how."""
 
-    page: html.Options = field(default_factory=html.Options)
+    page: html_options.Options = field(default_factory=html_options.Options)
     urls: UrlRules = field(default_factory=UrlRules)
     max_record: int = MAX_RECORD  # bytes of a record's block
     max_payload: int = 16 << 20  # bytes of the decoded page
@@ -432,7 +436,11 @@ def parse(path: str, start: int = 0, stop: int | None = None, options: Options |
     """
     options = options or Options()
     unwanted = UrlFilter(options.urls).reason
-    extract = _sandbox(options.timeout_s, options.memory_mb) if options.timeout_s else html.extract
+    extract: Callable[..., html.Extraction]
+    if options.timeout_s:
+        extract = _sandbox(options.timeout_s, options.memory_mb)
+    else:
+        from pipeline.parse.html import extract
     name = re.split("[/]", path)[-1]
     for record in read_records(path, start, stop, max_record=options.max_record):
         row = _parsed(record, options, unwanted, extract)
@@ -444,7 +452,7 @@ def parse(path: str, start: int = 0, stop: int | None = None, options: Options |
 @cache
 def _sandbox(timeout_s: float, memory_mb: int) -> Sandbox:
     """One worker for all files that this process reads."""
-    return Sandbox(html.extract, timeout_s=timeout_s, memory_mb=memory_mb)
+    return Sandbox("pipeline.parse.html:extract", timeout_s=timeout_s, memory_mb=memory_mb)
 
 
 def _parsed(
@@ -484,6 +492,8 @@ def _conversion(record: Record, row: Parsed, options: Options) -> None:
     if not record.content_type.lower().startswith("text/"):
         row.reason = "not_html"
         return
+    from pipeline.parse import html
+
     text = html.tidy(encoding.decode(record.block, "utf-8")[0])
     lines = text.count("\n") + 1
     if options.clean_wet and lines > html.MAX_BLOCKS:
