@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.clean.compiled import compiled
+from pipeline.compiled import compiled
 
 _WORD, _ALONE, _LETTER, _SPACE, _TERMINAL = 1, 2, 8, 16, 32  # flags of pipeline.clean.segments
 _BASE = np.uint64(0x9E3779B97F4A7C15)  # of pipeline.clean.hashing
 _GRAM_BASE = np.uint64(0x9FB21C651E98DF25)
 
 
-@compiled
+@compiled()
 def _mix(value):
     value ^= value >> np.uint64(33)
     value *= np.uint64(0xFF51AFD7ED558CCD)
@@ -25,7 +25,7 @@ def _mix(value):
     return value
 
 
-@compiled
+@compiled()
 def _flags_at(data, at, flags):
     """Flags of the code point that starts here, and its number of bytes."""
     byte = data[at]
@@ -42,7 +42,7 @@ def _flags_at(data, at, flags):
     return (flags[point] if point < len(flags) else np.uint8(0)), 4
 
 
-@compiled
+@compiled()
 def _hash(data, start, end, codes):
     """`hash_spans` of one span."""
     found, power = np.uint64(0), np.uint64(1)
@@ -52,7 +52,7 @@ def _hash(data, start, end, codes):
     return _mix(found)
 
 
-@compiled
+@compiled()
 def _words(data, low, high, flags, starts, ends):
     """Words of the document [low, high): runs of letters, marks and digits; each code point of some scripts alone."""
     count = 0
@@ -83,7 +83,7 @@ def _words(data, low, high, flags, starts, ends):
     return count
 
 
-@compiled
+@compiled()
 def _join(data, low, high, flags, signs, starts, ends, count):
     """Join words over the symbols inside them, in place; returns how many are left. See `Segments.units`."""
     lower, upper, digit, alpha = signs[0], signs[1], signs[2], signs[3]
@@ -165,7 +165,7 @@ def _join(data, low, high, flags, signs, starts, ends, count):
     return left_count
 
 
-@compiled
+@compiled()
 def _absorb(data, low, high, signs, codes, abbreviations, starts, ends, count):
     """Extend words over the full stop of an abbreviation and over signs that stick to them, in place."""
     digit, alpha, sticks_before, sticks_after = signs[2], signs[3], signs[6], signs[7]
@@ -207,7 +207,7 @@ def _absorb(data, low, high, signs, codes, abbreviations, starts, ends, count):
         ends[word] = end
 
 
-@compiled
+@compiled()
 def units(data, offsets, flags, signs, codes, abbreviations):
     """Words and symbols of every document: edges, starts, ends, which are symbols, hashes, code points, and which
     hold a letter."""
@@ -280,7 +280,7 @@ def units(data, offsets, flags, signs, codes, abbreviations):
     )
 
 
-@compiled
+@compiled()
 def sign_counts(data, offsets):
     """Per document: code points, "{", "#", line feeds, "…"."""
     found = np.zeros((5, len(offsets) - 1), np.int64)
@@ -299,7 +299,7 @@ def sign_counts(data, offsets):
     return found
 
 
-@compiled
+@compiled()
 def class_counts(data, offsets, flags):
     """Per document: letters, white space."""
     found = np.zeros((2, len(offsets) - 1), np.int64)
@@ -315,7 +315,7 @@ def class_counts(data, offsets, flags):
     return found
 
 
-@compiled
+@compiled()
 def unit_counts(data, edges, starts, ends, symbols, lengths, letters):
     """Per document: words, units, code points of words, units with a letter, "..." (not overlapping)."""
     found = np.zeros((5, len(edges) - 1), np.int64)
@@ -333,7 +333,7 @@ def unit_counts(data, edges, starts, ends, symbols, lengths, letters):
     return found
 
 
-@compiled
+@compiled()
 def listed_words(hashes, edges, chosen, listed, found):
     """Fill ``found`` of the chosen documents with how many of the listed hashes (at most 64) their units have."""
     maybe = np.zeros(256, np.bool_)
@@ -355,14 +355,14 @@ def listed_words(hashes, edges, chosen, listed, found):
         found[document] = count
 
 
-@compiled
+@compiled()
 def _ends_sentence(data, start, end, flags):
     """Whether a symbol is one code point that ends sentences."""
     flag, width = _flags_at(data, start, flags)
     return width == end - start and (flag & _TERMINAL) != 0
 
 
-@compiled
+@compiled()
 def sentences(data, flags, starts, ends, symbols, first_units, last_units):
     """Sentences in each range of units: a word after a sentence-ending symbol starts one, the first word too."""
     found = np.zeros(len(first_units), np.int64)
@@ -378,7 +378,7 @@ def sentences(data, flags, starts, ends, symbols, first_units, last_units):
     return found
 
 
-@compiled
+@compiled()
 def visible_lines(data, offsets, edges, starts, ends):
     """Lines with a unit: where they start and end, their first unit and the one after the last, their document."""
     size = len(starts)
@@ -413,7 +413,7 @@ def visible_lines(data, offsets, edges, starts, ends):
     return line_starts[:count], line_ends[:count], firsts[:count], lasts[:count], documents[:count]
 
 
-@compiled
+@compiled()
 def _met(keys, marks, mark, value, mask):
     """Whether a hash is in the table of this mark; it is from now on."""
     slot = np.int64(value & mask)
@@ -425,7 +425,7 @@ def _met(keys, marks, mark, value, mask):
     return False
 
 
-@compiled
+@compiled()
 def line_counts(data, offsets, flags, codes, edges, starts, ends):
     """Per document: visible lines, lines, those that start with a bullet, end with an ellipsis, end a sentence, are
     short; visible lines met before and their code points; paragraphs, those met before and their code points."""
@@ -505,7 +505,7 @@ def line_counts(data, offsets, flags, codes, edges, starts, ends):
     return found
 
 
-@compiled
+@compiled()
 def spaced_words(data, starts, ends, flags):
     """In each byte range: words between white space, and the code points of the longest."""
     counts, longest = np.zeros(len(starts), np.int64), np.zeros(len(starts), np.int64)
@@ -523,7 +523,7 @@ def spaced_words(data, starts, ends, flags):
     return counts, longest
 
 
-@compiled
+@compiled()
 def compacted(data, count, spans, columns):
     """The texts made of some spans alone (start, end, first unit, one after the last, document; in order), a line feed
     between two of a document, and their units: data, offsets, edges and the units' columns."""
@@ -562,7 +562,7 @@ def compacted(data, count, spans, columns):
     return out[:at], offsets, edges, (new_starts, new_ends, new_symbols, new_hashes, new_lengths, new_letters)
 
 
-@compiled
+@compiled()
 def ngram_characters(hashes, lengths, edges, top, duplicate, found):
     """Fill ``found`` ([top and duplicate n, documents]) with what `repetition.ngram_characters` promises."""
     most = np.int64(0)

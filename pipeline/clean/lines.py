@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.clean.compiled import kernels
-from pipeline.clean.segments import Lines, Segments, Spans, flags
+from pipeline.clean.segments import Lines, Segments, flags
 from pipeline.errors import UsageError
 
 
@@ -102,13 +102,6 @@ def edit(texts: pa.Array | Segments, rules: Sequence[LineRule]) -> Edited:
     lost = np.bincount(lines.spans.documents[~left], lines.words[0][~left], segments.count)
     share = np.divide(lost, words, out=np.zeros(segments.count), where=words > 0)
     return Edited(segments.only(kept), counted["line"], sentences, counted["document"], share)
-
-
-def only_lines(segments: Segments, lines: Spans) -> Segments:
-    """Return the texts made of these lines alone (trimmed, ascending), one line feed between two."""
-    starts = segments.units.starts
-    firsts, lasts = np.searchsorted(starts, lines.starts), np.searchsorted(starts, lines.ends)
-    return segments.only(Lines(lines.starts, lines.ends, firsts, lasts, lines.documents))
 
 
 class _Lines:

@@ -95,11 +95,6 @@ def forest_merge(forests: Iterable[bytes], edges: np.ndarray | None = None) -> b
     return _merged(list(forests), edges, _spanning)
 
 
-def edges_add(known: bytes, edges: np.ndarray) -> bytes:
-    """Return a set of edges, in the layout of a forest, with more edges: like `forest_add`, but none is lost."""
-    return edges_merge([known], edges)
-
-
 def edges_merge(known: Iterable[bytes], edges: np.ndarray | None = None) -> bytes:
     """Return the set of all edges of several sets, and of some more."""
     return _merged(list(known), edges, distinct_edges)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from numba import njit
 
+from pipeline.compiled import compiled
 from pipeline.parse.html_blocks import N_BITS, N_ZONES, TAGS, ZONE_BODY, Page
 from pipeline.parse.html_scan import MARK, fnv, look_up, table
 
@@ -87,11 +87,9 @@ _NOT_WORD = re.compile(r"\W+")
 LONG = 100  # characters outside links from which a block counts as running text
 
 
-@njit(
+@compiled(
     "Tuple((float32[:, ::1], int64[::1]))(uint32[::1], int64, uint32[::1], uint8[::1], uint32[::1], uint64[::1],"
     " int64[::1], int64)",
-    cache=True,
-    nogil=True,
 )
 def _describe(codes, n, title, kinds, lower, mark_keys, mark_bits, function):
     """What the text of each block says (n x 17), and the groups of marking words in the short ones.
@@ -211,7 +209,7 @@ def _describe(codes, n, title, kinds, lower, mark_keys, mark_bits, function):
     return out, marks
 
 
-@njit("Tuple((int64[::1], int64))(int64[::1])", cache=True, nogil=True)
+@compiled("Tuple((int64[::1], int64))(int64[::1])")
 def _groups(keys):
     """Each key's number, in the order of their first appearance, and how many there are."""
     size = 16
@@ -234,7 +232,7 @@ def _groups(keys):
     return found, count
 
 
-@njit("float32[::1](boolean[::1], int64)", cache=True, nogil=True)
+@compiled("float32[::1](boolean[::1], int64)")
 def _distance(where, step):
     """log(1 + blocks to the nearest one in ``where``), looking back (1) or ahead (-1); 200 where there is none."""
     n = len(where)
@@ -247,11 +245,9 @@ def _distance(where, step):
     return out
 
 
-@njit(
+@compiled(
     "float32[:, ::1](float32[:, ::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[::1],"
     " int64[::1], int64[::1], int64[::1], boolean[::1], float32[::1], float64, int64, int64, int64, int64, int64)",
-    cache=True,
-    nogil=True,
 )
 def _matrix(
     text, marks, link_in, links, node, tag, parent, page_bits, own, sign, claims, told, declared, body, n_zones, n_bits,

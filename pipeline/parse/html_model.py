@@ -11,7 +11,8 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from pipeline.compiled import compiled
 
 SCALE = 1 << 16  # steps of a leaf in one unit of the logit
 
@@ -31,10 +32,8 @@ class Trees(NamedTuple):
     root: np.ndarray  # int32
 
 
-@njit(
+@compiled(
     "int64[::1](float32[:, ::1], int16[::1], float32[::1], int32[::1], int32[::1], int32[::1], int32[::1])",
-    cache=True,
-    nogil=True,
 )
 def _sums(x, feature, threshold, left, right, leaf, root):
     """The sum of the leaves that each row reaches."""

@@ -9,7 +9,8 @@ a few times the page, and it is indifferent to how deep the page nests.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from pipeline.compiled import compiled
 
 MAX_DEPTH = 200  # open elements that are kept; deeper ones count as part of the last
 MARK = 1  # the byte that separates blocks in the scanner's text; a page's own are dropped
@@ -51,7 +52,7 @@ _LESS, _GREATER, _SLASH, _EQUALS, _QUOTE, _APOSTROPHE, _AMPERSAND, _HYPHEN, _BAN
 )
 
 
-@njit("int64(uint64[::1], int64[::1], uint64)", cache=True, nogil=True)
+@compiled("int64(uint64[::1], int64[::1], uint64)")
 def look_up(keys: np.ndarray, values: np.ndarray, key: int) -> int:
     """The value of ``key`` in a `table`, 0 where it is absent."""
     mask = np.uint64(len(keys) - 1)
@@ -63,7 +64,7 @@ def look_up(keys: np.ndarray, values: np.ndarray, key: int) -> int:
     return 0
 
 
-@njit("int64(uint8[::1], int64, uint8)", cache=True, nogil=True)
+@compiled("int64(uint8[::1], int64, uint8)")
 def _find(data: np.ndarray, start: int, byte: int) -> int:
     """Where ``byte`` first stands at or after ``start``; the length where it does not."""
     while start < len(data) and data[start] != byte:
@@ -71,7 +72,7 @@ def _find(data: np.ndarray, start: int, byte: int) -> int:
     return start
 
 
-@njit("int64(uint8[::1], int64, int64, uint64[::1], int64[::1], uint64[::1], int64[::1])", cache=True, nogil=True)
+@compiled("int64(uint8[::1], int64, int64, uint64[::1], int64[::1], uint64[::1], int64[::1])")
 def _name_zones(data, start, stop, word_keys, word_bits, pair_keys, pair_bits):
     """The zones that the words of ``data[start:stop]`` speak of; words end where letters or their case do."""
     bits = 0
@@ -106,10 +107,8 @@ def _name_zones(data, start, stop, word_keys, word_bits, pair_keys, pair_bits):
     return bits
 
 
-@njit(
+@compiled(
     "int64(uint8[::1], int64, int64, int64, uint64[::1], int64[::1], uint64[::1], int64[::1], uint64[::1], int64[::1])",
-    cache=True,
-    nogil=True,
 )
 def zones(data, start, stop, hidden, word_keys, word_bits, pair_keys, pair_bits, attribute_keys, attributes):
     """The zones that the attributes in ``data[start:stop]`` of a tag speak of; ``hidden`` is the bit for hidden ones.
@@ -164,16 +163,14 @@ def zones(data, start, stop, hidden, word_keys, word_bits, pair_keys, pair_bits,
     return bits
 
 
-@njit("boolean(uint8[::1], int64)", cache=True, nogil=True)
+@compiled("boolean(uint8[::1], int64)")
 def _is_nbsp(data, place):
     return data[place] == 110 and data[place + 1] == 98 and data[place + 2] == 115 and data[place + 3] == 112
 
 
-@njit(
+@compiled(
     "Tuple((uint8[::1], int64[:, ::1], int64[:, ::1], int64))(uint8[::1], boolean, uint64[::1], int64[:, ::1],"
     " int64[::1], uint64[::1], int64[::1], uint64[::1], int64[::1], uint64[::1], int64[::1])",
-    cache=True,
-    nogil=True,
 )
 def scan(
     data,

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,19 +48,31 @@ def test_on_dumps():
     check([path.read_bytes().decode("utf-8", "replace") for path in sorted(DATA.glob("*.xml"))])
 
 
-def test_without_a_folder_to_cache_in(tmp_path):
+STATISTICS = (
+    "import pyarrow as pa; from pipeline.clean import stats; "
+    "print(stats.compute(pa.array(['one two. Three!']), names=['words', 'sentences']).to_pylist())"
+)
+EXTRACTION = (
+    "from pipeline.parse.html import extract; "
+    "print(repr(extract(b'<p>' + b'The house stands on a hill, and the road leads to it. ' * 5).text[:9]))"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "printed"),
+    [(STATISTICS, "[{'words': 3.0, 'sentences': 2.0}]\n"), (EXTRACTION, "'The house'\n")],
+    ids=["clean", "parse"],
+)
+def test_without_a_folder_to_cache_in(tmp_path, code, printed):
     """The same results where the package and the home folder cannot be written to: compiled in memory."""
     shutil.copytree(ROOT / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     blocked = tmp_path / "file"
     blocked.write_text("")
-    (tmp_path / "pipeline/clean/__pycache__").write_text("")  # no folder can be made here, for root neither
-    code = (
-        "import pyarrow as pa; from pipeline.clean import stats; "
-        "print(stats.compute(pa.array(['one two. Three!']), names=['words', 'sentences']).to_pylist())"
-    )
+    for room in ("clean", "parse"):
+        (tmp_path / f"pipeline/{room}/__pycache__").write_text("")  # no folder can be made here, for root neither
     env = {**os.environ, "PYTHONPATH": str(tmp_path), "HOME": str(blocked), "XDG_CACHE_HOME": str(blocked)}
     env |= {"PYTHONDONTWRITEBYTECODE": "1"}
     env.pop("NUMBA_CACHE_DIR", None)
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "[{'words': 3.0, 'sentences': 2.0}]\n"
+    assert done.stdout == printed
