@@ -62,10 +62,9 @@ if __name__ == "__main__":
         with get_context("fork").Pool(workers) as pool:
             print(sum(pool.imap_unordered(work, units)))
 """
-TOKENIZE = """
+ARTICLES = """
 import bz2, sys
 from xml.etree.ElementTree import iterparse
-from mwparserfromhell.parser._tokenizer import CTokenizer
 ns = text = None
 for _, node in iterparse(bz2.open(sys.argv[1])):
     tag = node.tag.rpartition("}")[2]
@@ -73,23 +72,13 @@ for _, node in iterparse(bz2.open(sys.argv[1])):
     elif tag == "text": text = node.text or ""
     elif tag == "redirect": ns = "redirect"
     elif tag == "page":
-        if ns == "0": CTokenizer().tokenize(text)
+        if ns == "0": work(text)
         node.clear()
 """
-STRIP_CODE = """
-import bz2, sys
-from xml.etree.ElementTree import iterparse
-import mwparserfromhell
-title = text = ns = None
-for _, node in iterparse(bz2.open(sys.argv[1])):
-    tag = node.tag.rpartition("}")[2]
-    if tag == "ns": ns = node.text
-    elif tag == "text": text = node.text or ""
-    elif tag == "redirect": ns = "redirect"
-    elif tag == "page":
-        if ns == "0": mwparserfromhell.parse(text).strip_code()
-        node.clear()
-"""
+TOKENIZE = (
+    "from mwparserfromhell.parser._tokenizer import CTokenizer\ndef work(text): CTokenizer().tokenize(text)" + ARTICLES
+)
+STRIP_CODE = "import mwparserfromhell\ndef work(text): mwparserfromhell.parse(text).strip_code()" + ARTICLES
 
 
 def has(python: str, module: str) -> bool:
