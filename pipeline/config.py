@@ -20,8 +20,7 @@ from pipeline.dedup.minhash import PRESETS, MinHashParams
 from pipeline.errors import UsageError
 from pipeline.parse import html_options
 from pipeline.parse.warc_urls import UrlFilter, UrlRules
-from pipeline.parse.wikitext import Options as Rendering
-from pipeline.parse.wikitext import render
+from pipeline.parse.wikitext_options import Options as Rendering
 from pipeline.sources.settings import Fetch
 from pipeline.storage import is_url
 from train.config import TrainConfig
@@ -90,6 +89,10 @@ class Wikitext(Section):
 
     @model_validator(mode="after")
     def _valid(self) -> Wikitext:
+        if not self.templates:
+            return self
+        from pipeline.parse.wikitext import render  # which only this needs here
+
         try:
             render("", options=self.options())
         except UsageError as error:
