@@ -34,10 +34,10 @@ def connected(edges: np.ndarray) -> np.ndarray:
 
     if not len(edges):
         return np.empty((0, 2), edges.dtype)
-    documents, codes = _distinct(edges.reshape(-1))
-    ends = codes.reshape(-1, 2)
+    documents, ends = _coded(edges)
     size = len(documents)
-    graph = coo_array((np.ones(len(ends), np.int8), (ends[:, 0], ends[:, 1])), shape=(size, size))
+    graph = coo_array((np.ones(len(edges), np.int8), ends), shape=(size, size))
+    del ends
     count, component = connected_components(graph, directed=False)
     first = np.empty(count, np.int64)
     first[component[::-1]] = np.arange(size)[::-1]  # the last to write is the smallest
@@ -132,6 +132,21 @@ def _merged(forests: list[bytes], edges: np.ndarray | None, compact: Callable[[n
 def _spanning(edges: np.ndarray) -> np.ndarray:
     star = connected(edges)
     return star[star[:, 0] != star[:, 1]]
+
+
+def _coded(edges: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Return the distinct documents of edges, ascending, and the places among them of either end.
+
+    Of numbers the places are looked up, as int32 where they fit: an index of all ends would be the largest array of
+    the whole stage.
+    """
+    if edges.dtype.kind not in "iu":
+        documents, codes = _distinct(edges.reshape(-1))
+        return documents, (codes[::2], codes[1::2])
+    documents = np.unique(edges)
+    place = np.int32 if len(documents) < 1 << 31 else np.int64
+    first, second = (np.searchsorted(documents, edges[:, end]).astype(place) for end in (0, 1))
+    return documents, (first, second)
 
 
 def _distinct(documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

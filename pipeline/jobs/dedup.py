@@ -7,6 +7,9 @@ corpus's exchange folder.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -29,14 +32,9 @@ from pipeline.dedup.components import (
 from pipeline.errors import CorpusmillError
 from pipeline.jobs.runner import FollowsDriver, Runner, beam, run
 from pipeline.ledger import Unit
-from pipeline.stages import dedup
+from pipeline.stages import dedup, exchange
 from pipeline.stages.places import Places
 from pipeline.storage import Root
-
-_BLOCK_RECORDS = 250_000  # records that meet under one name, about: what sorts within the processor's cache
-_HELD = 5.0  # bytes in the runner for each byte that meets: buffers, and copies while they are grouped
-_FIXED = 350_000_000  # interpreter, Beam and libraries
-_PER_DOCUMENT = 64  # verdicts, and clusters while they are connected
 
 Merge = Callable[..., bytes]
 
@@ -107,20 +105,12 @@ class _Search:
         self.units = list(self.places.units)
         self.runner = runner
         self.settings = Dedup.model_validate(self.units[0].spec["dedup"]) if units else Dedup()
-        least = _FIXED + _PER_DOCUMENT * len(self.places)
-        self.memory = memory - least
-        if self.memory < least // 4:
-            raise CorpusmillError(
-                f"{len(self.places):,} documents cannot be compared in {memory:,} bytes of memory",
-                file=self.root.url,
-                mend=f"--memory {-(-least * 5 // 4_000_000)}MB or more",
-            )
+        self.room = exchange.room(len(self.places), memory)
 
     def run(self) -> None:
         for name in self.root.sizes(dedup.EXCHANGE):  # of a run that was killed
             self.root.remove(name)
-        levels = 1 + self.settings.exact + self.settings.url + self.settings.revision
-        met = self._meet("equal keys", dedup.keyed_blocks, dedup.edges, forest_merge, 24 * levels * len(self.places))
+        met = self._meet("equal keys", dedup.keyed_blocks, dedup.edges, forest_merge, len(self.places))
         verdicts = dedup.judge_keyed(
             self.root, self.places, self.settings, {level: clusters(forest) for level, forest in met.items()}
         )
@@ -134,17 +124,16 @@ class _Search:
 
     def _near(self, verdicts: dedup.Verdicts) -> None:
         params = self.settings.minhash.params()
-        size = 16 * params.bands * int((verdicts.level == 0).sum())
-        name = "bands"
+        alive = len(self.places) - len(verdicts.dropped)
         if not self.settings.verify:
-            met = self._meet(name, dedup.near_blocks, dedup.edges, forest_merge, size)
+            met = self._meet("bands", dedup.near_blocks, dedup.edges, forest_merge, alive)
             star = clusters(met.get(dedup.NEAR, EMPTY))
             order = dedup.ranks(self.root, self.places, star[:, 0], list(self.settings.keeper))
             found = keepers(star, order)
             copies = found[found[:, 0] != found[:, 1]]
-            values = dedup.estimates(self.root, self.places, params, copies, self.memory // 4)
+            values = dedup.estimates(self.root, self.places, params, copies, self.room)
         else:
-            met = self._meet(name, dedup.near_blocks, dedup.candidates, edges_merge, size)
+            met = self._meet("bands", dedup.near_blocks, dedup.candidates, edges_merge, alive)
             pairs = distinct_edges(edges_of(met.get(dedup.NEAR, EMPTY)))
             similarity = self._compare(pairs)
             alike = similarity >= self.settings.verify
@@ -161,13 +150,14 @@ class _Search:
         blocks: Callable[..., Iterator[dedup.Block]],
         edges: Callable[..., tuple[str, bytes]],
         merge: Merge,
-        size: int,
+        documents: int,
     ) -> dict[str, bytes]:
-        """What is merged of the edges among all blocks, by level. ``size`` bytes meet, in passes."""
+        """What is merged of the edges among all blocks of so many documents, by level."""
         merged: dict[str, bytes] = {}
-        for ranges, chosen in self._passes(what, size):
+        for ranges, chosen in self._passes(what, documents):
             meet(self.root.url, self.units, self.runner, blocks, edges, merge, ranges, chosen)
             self._check()
+            _give_back_memory()
             for name in self.root.sizes(f"{dedup.EXCHANGE}/edges"):
                 level = name.rsplit("/", 1)[1]
                 merged[level] = merge([merged.get(level, EMPTY), self.root.read(name)])
@@ -176,7 +166,7 @@ class _Search:
 
     def _compare(self, pairs: np.ndarray) -> np.ndarray:
         """The Jaccard similarities of pairs (ascending), from the texts."""
-        share = self.memory // (2 * max(1, self.runner.workers))
+        share = self.room // (2 * max(1, self.runner.workers))
         cuts = dedup.batches_of_pairs(self.root, self.places, pairs, share)
         batches = []
         for number, cut in enumerate(cuts):
@@ -191,15 +181,16 @@ class _Search:
         return np.concatenate([np.empty(0), *found])
 
     def _lines(self) -> None:
-        size = 8 * sum(unit.spec["text_bytes"] for unit in self.units) // 50  # a line of 50 bytes, on average
-        for ranges, chosen in self._passes("lines", size):
+        for ranges, chosen in self._passes("lines", len(self.places)):
             count_lines(self.root.url, self.units, self.runner, self.settings.lines.documents, ranges, chosen)
             self._check()
 
-    def _passes(self, what: str, size: int) -> Iterator[tuple[int, range]]:
-        """The ranges of hash values, and those of each pass."""
-        passes = min(1 << 16, max(1, -(-int(size * _HELD) // self.memory)))
-        ranges = min(1 << 16, max(passes, -(-len(self.places) // _BLOCK_RECORDS)))
+    def _passes(self, what: str, documents: int) -> Iterator[tuple[int, range]]:
+        """The ranges of hash values, and those of each pass: as many as of any other."""
+        text_bytes = sum(unit.spec["text_bytes"] for unit in self.units)
+        passes = exchange.passes(exchange.met(documents, self.settings, text_bytes)[what], self.room)
+        each = max(1, documents // (exchange.BLOCK_RECORDS * passes))
+        ranges = passes * min(each, exchange.MOST_RANGES // passes)
         for number in range(passes):
             if passes > 1:
                 progress.say(f"dedup: {what}, pass {number + 1} of {passes}")
@@ -211,6 +202,13 @@ class _Search:
         if failed:
             more = f" (and {len(failed) - 1} more like it)" if failed[1:] else ""
             raise CorpusmillError(failed[0].pop("cause") + more, **failed[0])
+
+
+def _give_back_memory() -> None:
+    """What a pass held goes back to the system: Beam's graphs are cycles, and the allocator would keep it for later."""
+    gc.collect()
+    with contextlib.suppress(AttributeError):  # not this C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def meet(

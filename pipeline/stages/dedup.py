@@ -208,13 +208,6 @@ def judge_keyed(root: Root, places: Places, settings: Dedup, clusters: dict[str,
 def ranks(root: Root, places: Places, documents: np.ndarray, criteria: list[str]) -> np.ndarray:
     """The order of preference among documents (ascending numbers): 0 is the first to keep."""
     keys: list[np.ndarray] = []
-    sizes: list[np.ndarray] = []
-    ids = np.empty(len(documents), "S16")
-    first = 0
-    for batch in gather(root, places, documents, "signatures", ["id", "text_bytes"]):
-        ids[first : first + batch.num_rows] = lsh.ids_from_arrow(batch.column("id"))
-        sizes.append(batch.column("text_bytes").to_numpy())
-        first += batch.num_rows
     for criterion in criteria:
         if criterion == "place":
             keys.append(documents)
@@ -222,6 +215,9 @@ def ranks(root: Root, places: Places, documents: np.ndarray, criteria: list[str]
             preference = np.array([unit.spec["preference"] for unit in places.units])
             keys.append(preference[places.unit_of(documents)])
         elif criterion == "longest":
+            sizes = [
+                b.column("text_bytes").to_numpy() for b in gather(root, places, documents, "signatures", ["text_bytes"])
+            ]
             keys.append(-np.concatenate([np.empty(0, np.int64), *sizes]))
         else:
             times = [batch.column("timestamp") for batch in gather(root, places, documents, "documents", ["timestamp"])]
@@ -230,7 +226,7 @@ def ranks(root: Root, places: Places, documents: np.ndarray, criteria: list[str]
             if criterion == "newest":
                 time = pc.negate(time)
             keys.append(time.fill_null(unknown).to_numpy())
-    high, low = lsh.halves(ids)
+    high, low = lsh.halves(_ids(root, places, documents))
     order = np.lexsort((documents, low, high, *keys[::-1]))
     result = np.empty(len(documents), np.int64)
     result[order] = np.arange(len(documents))
@@ -249,10 +245,10 @@ def _equal_texts(root: Root, places: Places, copies: np.ndarray) -> np.ndarray:
 def estimates(root: Root, places: Places, params: minhash.MinHashParams, copies: np.ndarray, most: int) -> np.ndarray:
     """The similarity of copies (documents x 2: document, keeper) by their shared bands; NaN where they share none.
 
-    At most about ``most`` bytes of band hashes are held at once.
+    At most about ``most`` bytes are held at once.
     """
     found = np.empty(len(copies))
-    step = max(1, most // (16 * params.bands))
+    step = max(1, most // (6 * 8 * params.bands))  # two documents a copy, as read, as one array, and as pairs
     for start in range(0, len(copies), step):
         part = copies[start : start + step]
         documents = np.unique(part)
@@ -329,18 +325,28 @@ def leave_gone(root: Root, places: Places, verdicts: Verdicts) -> None:
 def leave_verdicts(root: Root, places: Places, verdicts: Verdicts) -> None:
     """Leave in the exchange what `process` writes for each unit."""
     dropped = verdicts.dropped
-    table = np.empty(len(dropped), _VERDICT)
-    table["level"], table["value"] = verdicts.level[dropped], verdicts.value[dropped]
-    keeper = verdicts.keeper[dropped]
-    distinct = np.unique(keeper)
-    ids = [lsh.ids_from_arrow(batch.column("id")) for batch in gather(root, places, distinct, "signatures", ["id"])]
-    table["keeper_id"] = np.concatenate([np.empty(0, "S16"), *ids])[np.searchsorted(distinct, keeper)]
-    table["keeper_part"] = places.unit_of(keeper)
-    table["keeper_row"] = keeper - places.firsts[table["keeper_part"]]
+    distinct = np.unique(verdicts.keeper[dropped])
+    ids = _ids(root, places, distinct)
     root.write_json(f"{EXCHANGE}/parts.json", [unit.name for unit in places.units])
     for place, here, rows in places.by_unit(dropped):
-        table["row"][here] = rows
-        leave(root, f"verdicts/{places.units[place].name}", table[here])
+        documents = dropped[here]
+        keeper = verdicts.keeper[documents]
+        table = np.empty(len(documents), _VERDICT)
+        table["row"], table["level"], table["value"] = rows, verdicts.level[documents], verdicts.value[documents]
+        table["keeper_id"] = ids[np.searchsorted(distinct, keeper)]
+        table["keeper_part"] = places.unit_of(keeper)
+        table["keeper_row"] = keeper - places.firsts[table["keeper_part"]]
+        leave(root, f"verdicts/{places.units[place].name}", table)
+
+
+def _ids(root: Root, places: Places, documents: np.ndarray) -> np.ndarray:
+    """The ids ("S16") of documents (ascending numbers)."""
+    ids = np.empty(len(documents), "S16")
+    first = 0
+    for batch in gather(root, places, documents, "signatures", ["id"]):
+        ids[first : first + batch.num_rows] = lsh.ids_from_arrow(batch.column("id"))
+        first += batch.num_rows
+    return ids
 
 
 def leave(root: Root, name: str, values: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from pipeline.jobs.dedup import find_duplicates
 from pipeline.jobs.runner import Runner
 from pipeline.ledger import Ledger
 from pipeline.schema import document_id, signatures_schema
-from pipeline.stages import dedup
+from pipeline.stages import dedup, exchange
 from pipeline.stages.ingest import sign
 from pipeline.stages.parts import writing_parts
 from tests.dedup.corpora import Corpus, Document, as_batch
@@ -166,9 +166,7 @@ def test_the_stage_says_what_comparing_all_with_all_says(tmp_path, number):
 
 
 def test_passes_change_no_byte_and_too_little_is_refused(tmp_path, monkeypatch, capsys):
-    from pipeline.jobs import dedup as jobs
-
-    monkeypatch.setattr(jobs, "_HELD", 9e4)  # as if there were thirty thousand times as many documents
+    monkeypatch.setattr(exchange, "HELD", 9e4)  # as if there were thirty thousand times as many documents
     corpus = Corpus(tmp_path, some_units(9), {"lines": {"documents": 3}})
     whole = corpus.find(memory=4_000_000_000)
     parts = corpus.parts()
