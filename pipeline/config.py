@@ -174,7 +174,11 @@ class Source(Section):
     format: Literal["wikimedia", "warc"] = Field(
         description="wikimedia: MediaWiki XML (.xml .bz2 .gz .zst); warc: WARC, WET and ARC archives (.gz .zst plain)"
     )
-    paths: list[str] = Field(min_length=1, description="files, globs or URLs; relative ones start at the TOML's folder")
+    paths: list[str] = Field(
+        min_length=1,
+        description="files, globs or URLs; relative ones start at the TOML's folder; what exists as it is written is "
+        "itself, whatever signs are in its name",
+    )
     licence: str = Field("", description="licence of the texts, for the data card")
     namespaces: list[int] = Field([0], description="wikimedia: page namespaces to keep")
     wikitext: Wikitext = Field(Wikitext(), description="wikimedia: what of a page becomes text")

@@ -13,6 +13,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import stat
@@ -54,12 +55,29 @@ def open_input(path: str) -> BinaryIO:
 
 
 def expand(pattern: str) -> list[str]:
-    """The files that a path or glob names, sorted; empty when there are none."""
+    """The files that a path or glob names, sorted; empty when there are none.
+
+    What exists as it is written is itself, whatever signs are in its name: a file, or the folders that a pattern
+    begins with (the latter of local paths alone).
+    """
     if not is_url(pattern):
-        return sorted(p for p in glob.glob(pattern, recursive=True) if os.path.isfile(p))
+        written = fixed_part(pattern)
+        found = glob.glob(glob.escape(written) + pattern[len(written) :], recursive=True)
+        return sorted(p for p in found if os.path.isfile(p))
     filesystem, inner = _remote(pattern)
-    found = filesystem.glob(inner) if glob.has_magic(inner) else [inner] if filesystem.isfile(inner) else []
+    found = [inner] if filesystem.isfile(inner) else filesystem.glob(inner) if glob.has_magic(inner) else []
     return sorted(filesystem.unstrip_protocol(p) for p in found)
+
+
+def fixed_part(pattern: str) -> str:
+    """What of a pattern is no glob: the longest part of a local one that exists as it is written; of a URL, all before
+    the first sign of a glob."""
+    if is_url(pattern):
+        return re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    written = pattern
+    while written and not os.path.lexists(written):
+        written = written[: written.rstrip("/").rfind("/") + 1]
+    return written
 
 
 def size_of(path: str) -> int:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import urllib.parse
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config import Config, Source
 from pipeline.errors import InputError, UsageError
-from pipeline.storage import Root, expand, is_url, open_input, sha256_of, size_of, stamp_of
+from pipeline.storage import Root, expand, fixed_part, is_url, open_input, sha256_of, size_of, stamp_of
 
 _CACHE = "ledger/inputs.json"
 LISTING = "listing.json"  # written by fetch: file name -> {"bytes": ..., "checksum": ..., ...}
@@ -45,6 +44,7 @@ def find_files(source: Source) -> dict[str, str]:
 
     A file's name is its path below the fixed part of the pattern that found it: ``a.xml`` for ``/dumps/*.xml``,
     ``2024/a.xml`` for ``/dumps/**/*.xml``. So it does not change when the dumps move or others join them.
+    A path that exists as it is written is itself and no pattern: see `storage.expand`.
     """
     files: dict[str, str] = {}
     for pattern in source.paths:
@@ -54,7 +54,7 @@ def find_files(source: Source) -> dict[str, str]:
             if pattern.startswith("http"):
                 mend += "; a publisher that refuses who gives no contact: corpusmill fetch"
             raise UsageError(f"source {source.name!r}: no file matches", file=pattern, mend=mend)
-        fixed = re.split(r"[*?\[]", pattern, maxsplit=1)[0] if pattern not in found else pattern
+        fixed = pattern if pattern in found else fixed_part(pattern)
         below = len(fixed[: fixed.rfind("/") + 1])
         for path in found:
             name = path[below:]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import Clean, Config, Shards
+from pipeline.config import Clean, Config, Shards, Source
+from pipeline.errors import UsageError
 from pipeline.ledger import Counts, Ledger
 from pipeline.parse.record import Parsed
 from pipeline.schema import ENCODED, document_id
@@ -15,6 +16,7 @@ from pipeline.shards.read import open_shards
 from pipeline.stages import encode, ingest, judge, shards
 from pipeline.stages.parts import writing_parts
 from pipeline.storage import Root
+from pipeline.units import find_files
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 RECORDS = st.lists(st.tuples(TEXTS, st.sampled_from(["", "redirect", "error:xml"])), max_size=12)
@@ -60,6 +62,25 @@ def test_what_was_read_before_a_fault_is_delivered():
     assert len(next(batches)) == 5
     with pytest.raises(InputError, match="cut"):
         next(batches)
+
+
+@pytest.mark.parametrize("folder", ["dumps", "dumps [2024]*"])
+def test_a_file_is_named_by_its_path_below_what_is_no_pattern(tmp_path, folder):
+    for name in ("x.xml", "01/a.xml", "02/b.xml"):
+        (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / name).touch()
+
+    def names(*patterns):
+        paths = [f"{tmp_path}/{folder}/{pattern}" for pattern in patterns]
+        found = find_files(Source.model_validate({"name": "w", "format": "wikimedia", "paths": paths}))
+        assert all(path.endswith(f"/{name}") for name, path in found.items())
+        return list(found)
+
+    assert names("*.xml", "02/b.xml") == ["b.xml", "x.xml"]
+    assert names("**/*.xml") == ["01/a.xml", "02/b.xml", "x.xml"]
+    assert names("0*/*.xml") == ["01/a.xml", "02/b.xml"]
+    with pytest.raises(UsageError, match="no file matches"):
+        names("03/*")
 
 
 def test_only_the_last_part_of_a_split_page_becomes_a_document(tmp_path):

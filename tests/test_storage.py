@@ -93,6 +93,23 @@ def test_expand_is_sorted_and_lists_files_only(tmp_path):
         assert file.read() == b"x"
 
 
+def test_what_exists_as_it_is_written_is_no_pattern(tmp_path):
+    names = ("dumps [2024]/a1.gz", "dumps [2024]/a[1].gz", "dumps [2024]/b*.gz", "dumps [2024]/b?.gz", "dumps 2/a1.gz")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+
+    def found(pattern):
+        return [os.path.relpath(path, tmp_path) for path in expand(f"{tmp_path}/{pattern}")]
+
+    for name in names:
+        assert found(name) == [name]
+    assert found("dumps [2024]/*1*") == ["dumps [2024]/a1.gz", "dumps [2024]/a[1].gz"]
+    assert found("dumps [2024]/a[12].gz") == ["dumps [2024]/a1.gz"]
+    assert found("dumps [2]/*") == ["dumps 2/a1.gz"]
+    assert len(found("**/a*")) == 3
+
+
 def test_an_unknown_protocol_names_the_package_to_install():
     with pytest.raises(CorpusmillError, match="no storage driver"):
         Root("nosuch://bucket/corpus")
