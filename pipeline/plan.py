@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from pipeline.dedup import lsh
 from pipeline.dedup.components import EMPTY, forest_add
 from pipeline.errors import CorpusmillError
 from pipeline.ledger import Ledger, Unit
-from pipeline.storage import Root, open_input, size_of
+from pipeline.storage import Root, open_input, scratch, size_of, sweep_scratch
 from pipeline.units import find_files, parser_of
 
 STAGES = ("ingest", "dedup", "tokenizer", "shards")
@@ -47,7 +46,8 @@ def estimate(config: Config, sample: int, workers: int = 1) -> dict[str, Any]:
     if not total:
         raise CorpusmillError("the dumps are empty: there is nothing to plan", mend="correct source.paths")
     points: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="corpusmill-plan-") as folder:
+    sweep_scratch()  # a calibration that was killed leaves gigabytes
+    with scratch() as folder:
         for step in _STEPS:
             points.append(_calibrate(config, sizes, min(total, sample) * step, Path(folder) / str(step)))
     _, small, large = points

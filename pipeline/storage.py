@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, cast
 from pipeline.errors import CorpusmillError
 
 TEMPORARY = ".tmp-"  # our own unfinished files: `sweep` may delete whatever starts with it
+_SCRATCH = "corpusmill-scratch-"  # so that no folder of a user has such a name
 _BLOCK = 1 << 20
 
 
@@ -225,22 +226,20 @@ class Root:
             os.makedirs(folder, exist_ok=True)
             temporary = f"{folder}/{TEMPORARY}{uuid.uuid4().hex[:12]}-{os.path.basename(final)}"
         else:
-            temporary = os.path.join(tempfile.mkdtemp(prefix="corpusmill-"), os.path.basename(name))
+            with scratch() as folder:
+                temporary = os.path.join(folder, os.path.basename(name))
+                yield temporary
+                self._filesystem.put_file(temporary, f"{self._base}/{name}")
+            return
         try:
             yield temporary
-            if self.local:
-                with open(temporary, "rb") as file:
-                    os.fsync(file.fileno())
-                os.replace(temporary, final)
-                sync_folder(folder)
-            else:
-                self._filesystem.put_file(temporary, f"{self._base}/{name}")
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, final)
+            sync_folder(folder)
         finally:
-            if self.local:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(temporary)
-            else:
-                shutil.rmtree(os.path.dirname(temporary), ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
 
     def write(self, name: str, data: bytes) -> None:
         """Commit ``data`` under ``name``."""
@@ -265,7 +264,7 @@ class Root:
     def sweep(self, *folders: str) -> int:
         """Delete temporary files that a killed run left in ``folders``. Call it only while holding the lock."""
         if not self.local:
-            return 0  # unfinished uploads never become visible
+            return sweep_scratch()  # unfinished uploads never become visible
         leftovers = [p for folder in folders for p in Path(self.url, folder).rglob(f"{TEMPORARY}*") if p.is_file()]
         for path in leftovers:
             path.unlink()
@@ -310,6 +309,43 @@ class Root:
             yield
         finally:
             self.remove(name)
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[str]:
+    """A folder of this machine for files on their way elsewhere; it goes on leaving.
+
+    It is held by a kernel lock, so that `sweep_scratch` can tell the folders of living processes from those that killed
+    ones left: a number of a process would mean another one after a restart, or in another container.
+    """
+    while True:
+        folder = tempfile.mkdtemp(prefix=_SCRATCH)
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.path.isdir(folder):  # else it was swept before it was held
+            break
+        os.close(descriptor)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def sweep_scratch() -> int:
+    """Delete the scratch folders that killed processes of this user left on this machine; returns how many."""
+    swept = 0
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SCRATCH}*"):
+        with contextlib.suppress(OSError):  # swept by another process, or another user's
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(descriptor).st_uid == os.geteuid():
+                    shutil.rmtree(folder)
+                    swept += 1
+            finally:
+                os.close(descriptor)
+    return swept
 
 
 def sync_folder(folder: str) -> None:

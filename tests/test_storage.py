@@ -56,6 +56,31 @@ def test_sweep_removes_what_a_killed_process_left(tmp_path):
     assert os.listdir(tmp_path / "x") == []
 
 
+def test_what_a_killed_process_left_on_its_way_to_remote_storage_is_swept(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)  # read TMPDIR again
+    code = (
+        "import sys; from pipeline.storage import Root\n"
+        "with Root('memory://x').writing('part') as path:\n"
+        "    open(path, 'wb').write(b'half'); print('written', flush=True); sys.stdin.read()"
+    )
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with (
+        subprocess.Popen([sys.executable, "-c", code], **options) as killed,
+        subprocess.Popen([sys.executable, "-c", code], **options) as living,
+    ):
+        assert [process.stdout.readline() for process in (killed, living)] == ["written\n"] * 2
+        killed.kill()
+        killed.wait()
+        (tmp_path / "corpusmill-scratch-notes.txt").write_text("not ours")
+        assert len(list(tmp_path.glob("*/part"))) == 2
+        assert Root("memory://y").sweep("any") == 1
+        assert len(list(tmp_path.glob("*/part"))) == 1  # what is still written stays
+        living.communicate("")
+        assert living.returncode == 0
+    assert os.listdir(tmp_path) == ["corpusmill-scratch-notes.txt"]
+
+
 def test_a_second_holder_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
     code = (
         "import sys; from pipeline.storage import Root\n"
