@@ -87,6 +87,7 @@ class Builder:
             self._claim()
             for stage in self._until(last):
                 if stage == train.STAGE and not self.config.run:
+                    self.ledger.discard(stage, train.FOLDERS)  # the report tells of configured runs; files stay
                     outcome.stages[stage] = "nothing to do: the configuration has no [run.NAME]"
                 elif self._is_current(stage):
                     outcome.stages[stage] = "up to date"

@@ -194,7 +194,7 @@ class Ledger:
                     self.root.remove(output["path"])
 
     def discard(self, stage: str, folders: tuple[str, ...]) -> None:
-        """Delete a stage whose parts were scratch: rows, parts, stage row."""
+        """Delete a stage: the stage row, its rows, its parts in ``folders``."""
         self.reopen(stage)
         self.forget_others(stage, [], folders)
 

@@ -336,6 +336,28 @@ def test_going_back_to_a_configuration_brings_its_run_back(tmp_path, built):
     assert len(list((corpus / "runs").glob("lstm*"))) == 2
 
 
+@pytest.mark.parametrize("left", [["lstm"], []])
+def test_a_run_that_leaves_the_configuration_leaves_the_report_and_its_files_stay(tmp_path, built, left):
+    corpus = copy(built.parent / "corpus", tmp_path / "corpus")
+    before = (corpus / "report.html").read_bytes(), (corpus / "README.md").read_bytes()
+    weights = {path: path.read_bytes() for path in corpus.glob("runs/*/checkpoints/*/weights.safetensors")}
+    assert len(weights) == 2
+    config = load(str(built), root=str(corpus))
+    fewer = config.model_copy(update={"run": {name: config.run[name] for name in left}})
+    assert Builder(fewer).build().stages["report"] == "built"
+    assert list(funnel(Root(str(corpus)))["runs"]) == left
+    for file in ("report.html", "README.md"):
+        assert [name for name in ("lstm", "transformer") if name in (corpus / file).read_text()] == left
+    assert {path: path.read_bytes() for path in weights} == weights
+    assert verify(Root(str(corpus))).sound
+    assert set(Builder(fewer).build().stages.values()) - {"up to date"} <= {
+        "nothing to do: the configuration has no [run.NAME]"
+    }
+    Builder(config).build()  # its run is there again, without training
+    assert ((corpus / "report.html").read_bytes(), (corpus / "README.md").read_bytes()) == before
+    assert {path: path.read_bytes() for path in weights} == weights
+
+
 def test_a_row_never_vouches_for_the_parts_of_another_build(tmp_path):
     config = write_config(tmp_path, ONE)
     Builder(load(str(config))).build("dedup")
