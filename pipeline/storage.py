@@ -202,12 +202,13 @@ class Root:
 
     def _statuses(self, folder: str) -> Iterator[tuple[str, os.stat_result]]:
         """The local files under ``folder``, while other processes write and remove some."""
-        for path in Path(self.url, folder).rglob("*"):
-            if TEMPORARY not in path.name:
-                with contextlib.suppress(FileNotFoundError):
-                    status = path.stat()
-                    if stat.S_ISREG(status.st_mode):
-                        yield path.relative_to(self.url).as_posix(), status
+        for place, _, names in os.walk(self.path(folder).rstrip("/")):
+            for name in names:
+                if TEMPORARY not in name:
+                    with contextlib.suppress(FileNotFoundError):
+                        status = os.stat(f"{place}/{name}")
+                        if stat.S_ISREG(status.st_mode):
+                            yield f"{place}/{name}"[len(self.url) + 1 :], status
 
     def sha256(self, name: str) -> str:
         """SHA-256 (hex) of a committed file."""
