@@ -11,7 +11,7 @@ from pipeline.config import FILES, Config
 from pipeline.errors import CorpusmillError, UsageError
 from pipeline.ledger import Counts, Ledger, Unit, digest
 from pipeline.shards.format import INDEX, Header
-from pipeline.stages import dedup, encode, ingest, report, shards, tokenizer, train, work
+from pipeline.stages import dedup, encode, ingest, report, shards, tokenizer, train, versions, work
 from pipeline.storage import Root
 
 if TYPE_CHECKING:
@@ -187,7 +187,8 @@ class Builder:
             return digest(sorted(unit.key for unit in self._units(stage)))
         settings = self.config.shards.model_dump()
         model = self.ledger.content("tokenizer", tokenizer.FOLDERS)
-        return digest([encode.VERSION, shards.VERSION, settings, self._documents(), model])
+        code = [encode.VERSION, shards.VERSION, versions.of_tokens()]
+        return digest([code, settings, self._documents(), model])
 
     def _is_current(self, stage: str) -> bool:
         """Whether a stage is closed with the key it has now, and every part is there."""

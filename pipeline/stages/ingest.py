@@ -16,6 +16,7 @@ from pipeline.ledger import Counts, Row, Unit, digest
 from pipeline.parse import mediawiki, warc, warc_urls
 from pipeline.parse.record import Parsed
 from pipeline.schema import DOCUMENTS, DROPPED, signatures_schema
+from pipeline.stages import versions
 from pipeline.stages.judge import Judge, count, find_material, judge_of
 from pipeline.stages.judge import settings as clean_settings
 from pipeline.stages.parts import writing_parts
@@ -31,7 +32,8 @@ _BATCH_CHARACTERS = 4_000_000
 
 
 def plan(config: Config, root: Root, remember: bool = True) -> list[Unit]:
-    """The units of all inputs. A unit's key covers its bytes of the file and the settings that ingest reads."""
+    """The units of all inputs. A unit's key covers its bytes of the file, the settings that ingest reads, and the
+    versions of the libraries that have a say in its documents."""
     sources = {source.name: source for source in config.source}
     material = find_material(config.clean)
     judge = Judge(config.clean, material)  # what cannot be used is refused before any unit is started
@@ -39,6 +41,7 @@ def plan(config: Config, root: Root, remember: bool = True) -> list[Unit]:
         short, every = len(judge.benchmark.short), len(judge.benchmark.items)
         progress.say(f"{short} of {every} benchmark items have too few words for an n-gram and are not looked for")
     units = []
+    installed = {name: versions.of_ingest(source, config.clean) for name, source in sources.items()}
     items = find_inputs(config, root, remember)
     newer = {name: mediawiki.superseded(item.name for item in items if item.source == name) for name in sources}
     for item in items:
@@ -49,6 +52,7 @@ def plan(config: Config, root: Root, remember: bool = True) -> list[Unit]:
             "clean": clean_settings(config.clean, material),
             "minhash": config.dedup.minhash.model_dump(),
             "superseded_by": newer[item.source].get(item.name, ""),
+            "versions": installed[item.source],
         }
         for start, stop in item.cuts:
             inputs = {"file": item.name, "bytes": item.bytes, "content": item.content, "start": start, "stop": stop}

@@ -16,6 +16,7 @@ from pipeline.dedup import lsh
 from pipeline.errors import CorpusmillError, UsageError
 from pipeline.ledger import Counts, Ledger, Row, Unit, digest
 from pipeline.schema import ID_BYTES
+from pipeline.stages import versions
 from pipeline.stages.documents import kept
 from pipeline.stages.parts import write_file
 from pipeline.storage import Root, open_input
@@ -36,7 +37,7 @@ def plan(config: Config, documents_digest: str) -> Unit:
     if config.tokenizer.model:
         made_from = hashlib.sha256(_brought(config.tokenizer.model)).hexdigest()
         spec |= {"model": config.tokenizer.model, "sha256": made_from}
-    return Unit(STAGE, "tokenizer", digest([STAGE, VERSION, made_from]), 1, spec)
+    return Unit(STAGE, "tokenizer", digest([STAGE, VERSION, versions.of_tokens(), made_from]), 1, spec)
 
 
 def process(root: Root, unit: Unit) -> Row:
