@@ -287,10 +287,10 @@ def _documents(view: View, unit: str, measure: bool) -> pa.Table:
         for name, column in (("would_value", value), ("would_threshold", threshold)):
             whole = np.concatenate([column, np.full(rest, np.nan)])
             table = table.append_column(name, pa.array(whole, pa.float64(), from_pandas=True))
-    return _with_duplicates(view, unit, table, kept.num_rows, measure)
+    return _with_duplicates(view, unit, table, measure)
 
 
-def _with_duplicates(view: View, unit: str, table: pa.Table, kept: int, measure: bool) -> pa.Table:
+def _with_duplicates(view: View, unit: str, table: pa.Table, measure: bool) -> pa.Table:
     """The verdicts of deduplication on the documents that ingest kept, where it has run: other thresholds change
     nothing about them."""
     keeper: list[bytes | None] = [None] * table.num_rows

@@ -53,7 +53,6 @@ class SiteInfo:
 
     db: str = "wiki"
     language: str = ""
-    sitename: str = ""
     article_url: str = ""
     generator: str = ""
     case: str = "first-letter"
@@ -83,7 +82,6 @@ def site_from_head(
     return SiteInfo(
         db=fields.get("dbname") or db or "wiki",
         language=_LANGUAGE_OF_CODE.get(code, code),
-        sitename=fields.get("sitename", ""),
         article_url=article_url,
         generator=fields.get("generator", ""),
         case=fields.get("case", "first-letter"),
