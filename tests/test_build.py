@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import hashlib
+import importlib.util
 import json
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from pipeline.ledger import Unit
 from pipeline.report.funnel import funnel
 from pipeline.schema import DOCUMENTS, DROPPED, DUPLICATES
 from pipeline.shards.read import open_shards
+from pipeline.stages import dedup
 from pipeline.storage import Root
 from pipeline.verify import verify
 from tests.corpus import DATA, command, copy, corpusmill, digests, write_config
@@ -119,14 +121,19 @@ def test_models_are_trained_and_the_report_tells_it(built_corpus):
     assert card.startswith("---\n")
 
 
-def test_a_finished_build_does_nothing_and_needs_no_beam(built):
+def test_a_finished_build_does_nothing_needs_no_beam_and_reads_each_row_once(built):
     code = (
         "import sys; from pipeline.build import Builder; from pipeline.config import load\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, given: event == 'open' and opened.append(str(given[0])))\n"
         f"stages = Builder(load({str(built)!r})).build().stages\n"
-        "print(set(stages.values()), [m for m in ('apache_beam', 'torch') if m in sys.modules])"
+        "rows = [name for name in opened if '/ledger/ingest/' in name]\n"
+        "print(set(stages.values()), [m for m in ('apache_beam', 'torch', 'numba') if m in sys.modules])\n"
+        "print(len(rows), len(set(rows)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "{'up to date'} []", done.stderr
+    rows = len(list((built.parent / "corpus/ledger/ingest").iterdir()))
+    assert done.stdout.splitlines() == ["{'up to date'} []", f"{rows} {rows}"], done.stderr
 
 
 def test_a_dry_run_tells_the_state_and_changes_nothing(tmp_path, built):
@@ -138,6 +145,34 @@ def test_a_dry_run_tells_the_state_and_changes_nothing(tmp_path, built):
     plan = json.loads(corpusmill("build", built, "--dry-run", "--json").stdout)
     assert {stage["state"] for stage in plan["stages"]} == {"up to date"}
     assert plan["stages"][0]["units"] == plan["stages"][0]["units_committed"] > len(plan["files"])
+
+
+def test_another_version_of_a_library_reruns_what_it_has_a_say_in_and_nothing_else(tmp_path, monkeypatch, built):
+    def to_do(name, version):
+        """What a build would do with that version installed: the first stage, and the sources of its units."""
+        facts = tmp_path / name / f"{name.replace('-', '_')}-{version}.dist-info/METADATA"
+        facts.parent.mkdir(parents=True)
+        facts.write_text(f"Name: {name}\nVersion: {version}\n")
+        with monkeypatch.context() as context:
+            context.syspath_prepend(tmp_path / name)
+            builder = Builder(load(str(built)))
+            stages = [stage["stage"] for stage in builder.plan()["stages"] if stage["state"] != "up to date"]
+            units = builder.ledger.pending("ingest", builder._units("ingest"), ("documents",))
+        return stages[:1], {unit.spec["source"]["name"] for unit in units}
+
+    assert to_do("resiliparse", "99") == (["ingest"], {"web"})
+    assert to_do("fasttext-predict", "99") == (["ingest"], {"web", "wiki"})
+    assert to_do("sentencepiece", "99") == (["tokenizer"], set())
+    for name in ("ftfy", "trafilatura", "pyarrow"):  # not in use by this configuration, or without a say in texts
+        assert to_do(name, "99") == ([], set())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("trafilatura") is not None, reason="trafilatura is installed")
+def test_an_extractor_that_is_not_installed_is_refused_before_anything_is_read(tmp_path):
+    config = write_config(tmp_path, {"web": ["CC-MAIN-2024*"]})
+    with pytest.raises(UsageError, match=r"trafilatura is not installed[^*]*pip install trafilatura"):
+        Builder(load(str(config), ["source.0.web.extractor=trafilatura"])).build("ingest")
+    assert not (tmp_path / "corpus/ledger/inputs.json").exists()
 
 
 def test_a_changed_setting_reruns_what_depends_on_it_and_nothing_else(tmp_path):
@@ -253,6 +288,42 @@ def test_verify_sees_missing_stray_and_edited(tmp_path, built_corpus):
     value["counts"]["read"] += 1
     row.write_text(json.dumps(value))
     assert "does not match its digest" in corpusmill("verify", corpus).stdout
+
+
+def test_verify_sees_a_stage_row_that_is_not_the_sum_of_its_units(tmp_path, built_corpus):
+    corpus = copy(built_corpus, tmp_path / "corpus")
+    row = corpus / "ledger/dedup.json"
+    good = json.loads(row.read_text())
+    for change in ({"counts": {**good["counts"], "read": good["counts"]["read"] + 1}}, {"units": 1}, {"digest": "0"}):
+        row.write_text(json.dumps({**good, **change}))
+        assert [d for d in verify(Root(str(corpus))).damage if "does not match its units' rows" in d], change
+    assert len(verify(Root(str(corpus)), repair=True).damage) == 1
+    assert verify(Root(str(corpus))).incomplete
+
+
+def test_documents_that_a_stage_loses_fail_the_run(tmp_path, monkeypatch):
+    config = write_config(tmp_path, ONE)
+    process = dedup.process
+
+    def lossy(root, unit):
+        row = process(root, unit)
+        row.counts.read, row.counts.kept = row.counts.read - 1, row.counts.kept - 1
+        return row
+
+    with monkeypatch.context() as context:
+        context.setattr(dedup, "process", lossy)
+        with pytest.raises(CorpusmillError, match=r"accounting broken: stage ingest kept \d+ documents, stage dedup"):
+            Builder(load(str(config))).build("dedup")
+    assert not (tmp_path / "corpus/ledger/dedup.json").exists()
+
+
+def test_verify_sees_a_stage_that_is_older_than_the_one_before_it(tmp_path):
+    config = write_config(tmp_path, ONE)
+    Builder(load(str(config))).build("dedup")
+    Builder(load(str(config), ["clean.rules.0.min=5000"])).build("ingest")
+    found = verify(Root(str(tmp_path / "corpus")))
+    assert found.damage == []
+    assert any("stage ingest kept" in line and "not built since" in line for line in found.incomplete)
 
 
 def test_repair_and_build_give_the_same_corpus_again(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import resource
-import shutil
 import subprocess
 import sys
 
@@ -15,6 +14,7 @@ from pipeline.config import load
 from pipeline.errors import CorpusmillError
 from pipeline.shards.read import open_shards
 from tests.corpus import command, copy, corpusmill, data_files
+from train.loop import train
 
 OTHER = ("--set", "shards.seed=9", "--until", "shards")
 
@@ -103,10 +103,22 @@ def test_another_unit_size_gives_the_same_shards(built, built_corpus, tmp_path):
             assert first.read_bytes() == second.read_bytes()
 
 
-def test_shards_of_another_tokenizer_are_refused_by_a_run(built_corpus, tmp_path):
+def test_shards_of_another_tokenizer_are_refused_by_a_run(built, built_corpus, tmp_path):
+    """A model of the same size, trained on another sample: nothing but its digest tells it from the run's own."""
     corpus = copy(built_corpus, tmp_path / "corpus")
-    shutil.copytree(corpus / "shards", tmp_path / "shards")
-    index = (tmp_path / "shards/index.json").read_text()
-    (tmp_path / "shards/index.json").write_text(index.replace('"tokenizer_sha256": "', '"tokenizer_sha256": "00'))
-    with pytest.raises(CorpusmillError, match="the index was altered"):
-        open_shards(tmp_path / "shards")
+    config = load(str(built), ["tokenizer.seed=7"], str(corpus))
+    Builder(config).build("shards")
+    own, other = open_shards(built_corpus / "shards"), open_shards(corpus / "shards")
+    assert (own.vocab_size, own.special_ids) == (other.vocab_size, other.special_ids)
+    assert own.tokenizer_sha256 != other.tokenizer_sha256
+    done = corpusmill("eval", built_corpus / "runs/lstm", "--data", corpus / "shards")
+    assert done.returncode == 1
+    assert "another tokenizer than the model's" in done.stderr
+    assert done.stdout == ""
+    done = corpusmill("sample", corpus / "runs/lstm", "--prompt", "The", "--tokens", "2")
+    assert done.returncode == 1
+    assert "another tokenizer than the model's" in done.stderr
+    before = (corpus / "runs/lstm/result.json").read_bytes()
+    with pytest.raises(CorpusmillError, match="this run has another corpus"):
+        train(config.run["lstm"], str(corpus / "shards"), str(corpus / "runs/lstm"))
+    assert (corpus / "runs/lstm/result.json").read_bytes() == before
