@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from pipeline.errors import CorpusmillError
+from pipeline.errors import CorpusmillError, UsageError
 
 TEMPORARY = ".tmp-"  # our own unfinished files: `sweep` may delete whatever starts with it
 _SCRATCH = "corpusmill-scratch-"  # so that no folder of a user has such a name
@@ -142,6 +142,8 @@ class Root:
     def __init__(self, url: str):
         self.url = url.rstrip("/") if is_url(url) else os.path.abspath(url)
         self.local = not is_url(url)
+        if self.local and os.path.isfile(self.url):
+            raise UsageError("this is a file, not a folder", file=self.url, mend="name the folder: root in the TOML")
         self._filesystem: Any
         self._base: str
         self._filesystem, self._base = (None, self.url) if self.local else _remote(self.url)

@@ -59,9 +59,20 @@ def test_wrong_usage_is_status_2(tmp_path, capsys, arguments):
     assert capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["status", "verify"])
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["inspect"], ["duplicates"], ["verify"], ["tokenizer", "report"], ["trace", "--title", "A"]],
+    ids=" ".join,
+)
+def test_the_toml_in_place_of_the_corpus_is_status_2(tmp_path, capsys, command):
+    config = write_config(tmp_path)
+    assert cli.main([*command, str(config)]) == 2
+    assert f"{config}: this is a file, not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["status"], ["verify"], ["tokenizer", "report"]], ids=" ".join)
 def test_a_folder_without_a_corpus_is_status_1(tmp_path, capsys, command):
-    assert cli.main([command, str(tmp_path)]) == 1
+    assert cli.main([*command, str(tmp_path)]) == 1
     assert "corpusmill build CONFIG" in capsys.readouterr().err
 
 

@@ -110,7 +110,10 @@ def sample(
     root: Root, target_bytes: int, seed: int = 0, temperature: float = 1.0, weights: Mapping[str, float] | None = None
 ) -> Sample:
     """Choose kept documents of at most ``target_bytes`` in all, balanced by language: see `tokenizer.sample.choose`."""
-    parts = sorted(Ledger(root).rows("dedup"))
+    ledger = Ledger(root)
+    if ledger.stage("dedup") is None:
+        raise CorpusmillError("the dedup stage is not complete here", file=root.url, mend="corpusmill build CONFIG")
+    parts = sorted(ledger.rows("dedup"))
     columns = [_facts(batch) for part in parts for batch in kept(root, part, ["id", "text", "language"])]
     if not columns:
         raise CorpusmillError("no document was kept: there is no text to train on", mend="relax the rules of [clean]")
