@@ -90,23 +90,21 @@ def _losses(counts: dict[str, Any]) -> list[str]:
     return [_line(f"  - {reason}", n) for reason, n in rows]
 
 
+def _judged(facts: dict[str, Any]) -> list[tuple[str, dict[str, float], int]]:
+    """Name, figures on the validation split and parameters of each run; the baselines first."""
+    runs = facts["runs"].items()
+    baselines = [(name, run[kind], 0) for _, run in runs for name, kind in BASELINES if kind in run]
+    return baselines[: len(BASELINES)] + [(name, run["validation"], run["parameters"]) for name, run in runs]
+
+
 def runs_table(facts: dict[str, Any]) -> list[list[Any]]:
     """Name, loss, perplexity, bits per byte and parameters on the validation split; the baselines first."""
-    runs = facts["runs"].items()
-    rows = [_figures(name, run[kind], 0) for _, run in runs for name, kind in BASELINES if kind in run]
-    rows = rows[: len(BASELINES)]
-    return rows + [_figures(name, run["validation"], run["parameters"]) for name, run in runs]
-
-
-def _figures(name: str, found: dict[str, float], parameters: int) -> list[Any]:
-    return [name, found["loss"], found["perplexity"], found["bits_per_byte"], parameters]
+    return [[n, f["loss"], f["perplexity"], f["bits_per_byte"], parameters] for n, f, parameters in _judged(facts)]
 
 
 def results(facts: dict[str, Any]) -> list[str]:
     """The training results as a table for a terminal."""
-    runs = facts["runs"].items()
-    rows = [(name, run[kind]) for _, run in runs for name, kind in BASELINES if kind in run][: len(BASELINES)]
-    rows += [(name, run["validation"]) for name, run in runs]
+    rows = [(name, found) for name, found, _ in _judged(facts)]
     return figures_table(rows) if rows else []
 
 

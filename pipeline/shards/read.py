@@ -29,7 +29,7 @@ import pyarrow as pa
 
 from pipeline.errors import CorpusmillError
 from pipeline.shards.format import COUNTS, FORMAT, INDEX, SUFFIXES, VERSION, Header, fingerprint, index_bytes, schema
-from pipeline.storage import expand, is_url, open_input
+from pipeline.storage import expand, is_url, open_input, sha256_of
 
 REBUILD = "corpusmill shards CORPUS_TOML rebuilds them; corpusmill verify CORPUS says what else is amiss"
 # Two changes within one tick of the clock leave one time stamp: a younger file is not remembered as verified.
@@ -226,20 +226,13 @@ def _verify(folder: Path, rows: list[dict[str, Any]], mark: str, paranoid: bool,
         if not paranoid and memory.holds(row, status):
             continue
         with open(path, "rb") as file:
-            found = _sha256(file)
+            found = sha256_of(file)
         if found != row["sha256"]:
             raise CorpusmillError(
                 f"shard damaged: SHA-256 {row['sha256']} expected, {found} found", file=str(path), mend=mend
             )
         memory.remember(row, status)
     memory.save()
-
-
-def _sha256(file: Any) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
 
 
 class _Memory:

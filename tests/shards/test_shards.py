@@ -326,8 +326,8 @@ def test_verified_shards_are_not_hashed_again_unless_paranoid(tmp_path, monkeypa
 
     monkeypatch.setattr(read, "_SETTLED_NS", -1)
     hashed = []
-    digest = read._sha256
-    monkeypatch.setattr(read, "_sha256", lambda file: (hashed.append(file.name), digest(file))[1])
+    digest = read.sha256_of
+    monkeypatch.setattr(read, "sha256_of", lambda file: (hashed.append(file.name), digest(file))[1])
     open_shards(folder)
     open_shards(folder)
     assert len(hashed) == 2
