@@ -124,6 +124,13 @@ class Ledger:
         self.root = root
         self._closed: dict[str, tuple[dict[str, Any], dict[str, Row]]] = {}  # stage row and rows, as last read
 
+    def check_there(self) -> None:
+        """Raise CorpusmillError where there is no corpus."""
+        if all(name == "ledger/lock" for name in self.root.sizes("ledger")):
+            raise CorpusmillError(
+                "no corpus here: there is no ledger", file=self.root.url, mend="corpusmill build CONFIG"
+            )
+
     @staticmethod
     def _row_name(stage: str, unit: str) -> str:
         return f"ledger/{stage}/{unit}.json"

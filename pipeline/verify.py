@@ -34,8 +34,7 @@ def verify(root: Root, repair: bool = False) -> Findings:
     """Re-check everything. With ``repair``, forget what is damaged so that the next build writes it again."""
     findings = Findings()
     ledger = Ledger(root)
-    if ledger.stage("ingest") is None and not ledger.root.sizes("ledger"):
-        raise CorpusmillError("no corpus here: there is no ledger", file=root.url, mend="corpusmill build CONFIG")
+    ledger.check_there()
     for stage in _STAGES:
         sound = _verify_stage(ledger, stage.STAGE, stage.FOLDERS, findings, repair)
         if stage is train:

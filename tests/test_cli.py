@@ -70,10 +70,16 @@ def test_the_toml_in_place_of_the_corpus_is_status_2(tmp_path, capsys, command):
     assert f"{config}: this is a file, not a folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", [["status"], ["verify"], ["tokenizer", "report"]], ids=" ".join)
-def test_a_folder_without_a_corpus_is_status_1(tmp_path, capsys, command):
-    assert cli.main([*command, str(tmp_path)]) == 1
-    assert "corpusmill build CONFIG" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    "command",
+    [["status"], ["verify"], ["verify", "--repair"], ["tokenizer", "report"], ["trace", "--title", "A"]],
+    ids=" ".join,
+)
+def test_a_folder_without_a_corpus_is_status_1_and_stays_as_it_is(tmp_path, capsys, command):
+    for folder in (tmp_path, tmp_path / "absent"):
+        assert cli.main([*command, str(folder)]) == 1
+        assert "corpusmill build CONFIG" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_files_of_one_name_are_refused(tmp_path, capsys):

@@ -33,6 +33,7 @@ def add(commands: Commands) -> None:
 
 
 def _trace(options: argparse.Namespace) -> int:
+    from pipeline.ledger import Ledger
     from pipeline.storage import Root
     from pipeline.trace import find, lines, trace_row
 
@@ -40,7 +41,9 @@ def _trace(options: argparse.Namespace) -> int:
     if bool(query) == (options.row is not None):
         raise UsageError("trace takes a shard and a row, or a corpus and one of --url, --title, --id, --text")
     if query:
-        found = find(Root(options.place), limit=options.limit, dump=options.dump, **query)
+        root = Root(options.place)
+        Ledger(root).check_there()
+        found = find(root, limit=options.limit, dump=options.dump, **query)
         if not found:
             raise CorpusmillError(
                 f"no record of this corpus has the {' '.join(f'{k} {v!r}' for k, v in query.items())}",

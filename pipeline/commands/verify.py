@@ -21,11 +21,13 @@ def add(commands: Commands) -> None:
 def _verify(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
+    from pipeline.ledger import Ledger
     from pipeline.progress import size
     from pipeline.storage import Root
     from pipeline.verify import verify
 
     root = Root(options.corpus)
+    Ledger(root).check_there()  # before the lock, which would make a folder
     with root.lock() if options.repair else contextlib.nullcontext():
         findings = verify(root, options.repair)
     if options.json:
