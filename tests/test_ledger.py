@@ -78,6 +78,20 @@ def test_a_stage_row_sums_its_rows_and_stale_units_go(tmp_path):
     assert not ledger.intact("s", ("data",))
 
 
+def test_rows_are_remembered_only_while_the_stage_stays_closed_as_it_was(tmp_path):
+    ledger, other = (Ledger(Root(str(tmp_path))) for _ in range(2))
+    committed(other, "a")
+    ledger.close("s", "key")
+    assert list(ledger.rows("s")) == ["a"]
+    ledger.reopen("s")
+    committed(other, "b")  # as worker processes do
+    assert list(ledger.rows("s")) == ["a", "b"]
+    assert ledger.close("s", "key")["units"] == len(ledger.rows("s")) == 2
+    other.forget(units("a")[0])
+    other.close("s", "key")
+    assert list(ledger.rows("s")) == ["b"]
+
+
 def test_the_time_it_took_is_no_part_of_the_digest(tmp_path):
     ledger = Ledger(Root(str(tmp_path)))
     committed(ledger, "a")
