@@ -195,6 +195,11 @@ def test_a_changed_setting_reruns_what_depends_on_it_and_nothing_else(tmp_path):
     assert build("shards.seed=5", "tokenizer.vocab_size=900", "dedup.near=false")[0] == "dedup"
     build()
     assert digests(tmp_path / "corpus") == before
+    # with a tokenizer that does not change with the documents, the shards still do
+    (tmp_path / "own.model").write_bytes((tmp_path / "corpus/tokenizer/tokenizer.model").read_bytes())
+    own = f"tokenizer.model={tmp_path / 'own.model'}"
+    build(own)
+    assert build(own, "clean.rules.0.min=5000") == ["ingest", "dedup", "shards"]
 
 
 def test_a_source_that_leaves_the_configuration_leaves_the_corpus(tmp_path):
