@@ -324,7 +324,8 @@ def scratch() -> Iterator[str]:
     while True:
         folder = tempfile.mkdtemp(prefix=_SCRATCH)
         descriptor = os.open(folder, os.O_RDONLY)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a filesystem without locks: nothing is swept there either
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.path.isdir(folder):  # else it was swept before it was held
             break
         os.close(descriptor)
