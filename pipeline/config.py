@@ -392,11 +392,16 @@ class MinHash(Section):
 
 
 class Lines(Section):
-    """[dedup.lines]: lines that many documents have, such as menus and notices, are removed from all of them."""
+    """[dedup.lines]: lines that many documents have, such as menus and notices, are removed."""
 
     documents: int = Field(0, ge=0, description="remove lines that stand in at least so many kept documents; 0: none")
     min_words: int = Field(4, ge=1, description="lines of fewer words stay: they are repeated by chance")
     unit: Literal["line", "paragraph"] = Field("line", description="paragraph: lines that no empty line separates")
+    keep_first: bool = Field(
+        False,
+        description="the first copy stays, by the order of the [[source]] tables if keeper has source, then of the "
+        "dump files and their documents; false: none stays",
+    )
 
 
 class Dedup(Section):

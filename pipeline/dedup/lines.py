@@ -1,8 +1,10 @@
-"""Lines repeated across documents: menus, notices, licences. What occurs in many documents is removed from all of them.
+"""Lines repeated across documents: menus, notices, licences. What occurs in many documents is removed from all of them,
+or from all but the first.
 
 A line's hash is that of its normalised words (`pipeline.dedup.shingles`), so case, punctuation and spacing do not
 count; lines of few words are left alone, since they are repeated by chance. Counting is by document and independent of
 order: pack the hashes of each batch by range, find the repeated ones in each range, cut them out in a second reading.
+Where the first copy stays, hashes travel with the numbers of their documents.
 A paragraph (lines that no empty line separates) can stand wherever a line stands here.
 """
 
@@ -16,7 +18,7 @@ import pyarrow as pa
 
 from pipeline.clean.hashing import mix
 from pipeline.clean.segments import Segments, Spans
-from pipeline.dedup.lsh import range_of
+from pipeline.dedup.lsh import BAND_RECORD, pack_band, range_of
 from pipeline.dedup.shingles import word_hashes
 
 MIN_WORDS = 4
@@ -71,14 +73,21 @@ def _paragraphs(segments: Segments) -> Spans:
     return Spans(lines.starts[first], lines.ends[last], lines.documents[first])
 
 
-def pack_lines(lines: LineHashes, ranges: int = 1, chosen: range | None = None) -> dict[int, bytes]:
-    """Return by range of hash values the line hashes of a batch (8 bytes each, little-endian), each once per
-    document; only the ``chosen`` ranges."""
+def pack_lines(
+    lines: LineHashes, ranges: int = 1, chosen: range | None = None, numbers: np.ndarray | None = None
+) -> dict[int, bytes]:
+    """Return by range of hash values the line hashes of a batch, each once per document; only the ``chosen`` ranges.
+
+    A hash takes 8 bytes (little-endian). With ``numbers`` (int64, of the documents) it is a record of 16, as in a band
+    block of `pipeline.dedup.lsh`: the hash and the number of its document.
+    """
     counted = lines.hashes > 0
     order = np.lexsort((lines.documents[counted], lines.hashes[counted]))
     values, documents = lines.hashes[counted][order], lines.documents[counted][order]
     fresh = np.insert((values[1:] != values[:-1]) | (documents[1:] != documents[:-1]), 0, True)[: len(values)]
     values = values[fresh]
+    if numbers is not None:
+        return pack_band(values, numbers[documents[fresh]], ranges, chosen)
     bounds = np.searchsorted(range_of(values, ranges), np.arange(ranges + 1))
     return {
         index: values[bounds[index] : bounds[index + 1]].astype("<u8").tobytes()
@@ -94,12 +103,31 @@ def repeated(blocks: Iterable[bytes], documents: int) -> np.ndarray:
     return values[counts >= documents].astype(np.uint64)
 
 
+def repeated_first(blocks: Iterable[bytes], documents: int) -> np.ndarray:
+    """Return what `repeated` does of blocks with numbers: uint64, hashes x 2, (hash, lowest number of its
+    documents)."""
+    records = np.frombuffer(b"".join(blocks), BAND_RECORD)
+    records = records[np.lexsort((records["document"], records["key"]))]
+    values, first, counts = np.unique(records["key"], return_index=True, return_counts=True)
+    often = counts >= documents
+    return np.stack([values[often], records["document"][first[often]]], axis=1).astype(np.uint64)
+
+
 def found(lines: LineHashes, hashes: np.ndarray) -> LineHashes:
     """Return those of the lines that have one of these hashes (uint64, ascending)."""
     if not len(hashes):
         return lines.take(np.zeros(len(lines.hashes), bool))
     place = np.minimum(np.searchsorted(hashes, lines.hashes), len(hashes) - 1)
     return lines.take(hashes[place] == lines.hashes)
+
+
+def but_first(lines: LineHashes, numbers: np.ndarray, hashes: np.ndarray, first: np.ndarray) -> LineHashes:
+    """Return the lines without the first copy of each: the one that comes first in the document that is ``first``
+    (uint64) for its hash (``hashes``, ascending). ``numbers`` (int64) are those of the documents."""
+    of_first = first[np.searchsorted(hashes, lines.hashes)] == numbers[lines.documents].astype(np.uint64)
+    here = np.flatnonzero(of_first)
+    stays = here[np.unique(lines.hashes[here], return_index=True)[1]]  # of one document, so in the order of its lines
+    return lines.take(np.setdiff1d(np.arange(len(lines.hashes)), stays))
 
 
 def without(texts: pa.Array, documents: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> pa.Array:

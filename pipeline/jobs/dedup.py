@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import progress
-from pipeline.config import Dedup
+from pipeline.config import Dedup, Lines
 from pipeline.dedup.components import (
     EMPTY,
     clusters,
@@ -182,7 +182,7 @@ class _Search:
 
     def _lines(self) -> None:
         for ranges, chosen in self._passes("lines", len(self.places)):
-            count_lines(self.root.url, self.units, self.runner, self.settings.lines.documents, ranges, chosen)
+            count_lines(self.root.url, self.units, self.runner, self.settings.lines, ranges, chosen)
             self._check()
 
     def _passes(self, what: str, documents: int) -> Iterator[tuple[int, range]]:
@@ -245,15 +245,15 @@ def compare(root_url: str, batches: list[dedup.PairBatch], runner: Runner) -> No
     run(build, runner, root_url, dedup.STAGE)
 
 
-def count_lines(root_url: str, units: list[Unit], runner: Runner, documents: int, ranges: int, chosen: range) -> None:
-    """Leave in the exchange the hashes of lines that at least so many documents have; one pass."""
+def count_lines(root_url: str, units: list[Unit], runner: Runner, settings: Lines, ranges: int, chosen: range) -> None:
+    """Leave in the exchange the hashes of lines that enough documents have; one pass."""
 
     def build(pipeline: beam.Pipeline) -> None:
         _ = (
             _spread(pipeline, units)
             | "Pack" >> beam.ParDo(Guarded(root_url, runner.driver, dedup.line_blocks, ranges, chosen))
             | "Meet" >> beam.GroupByKey()
-            | "Count" >> beam.MapTuple(partial(_leave_repeated, root_url, documents))
+            | "Count" >> beam.MapTuple(partial(_leave_repeated, root_url, settings))
         )
 
     run(build, runner, root_url, dedup.STAGE)
@@ -272,5 +272,5 @@ def _leave_similarities(root: Root, batch: dedup.PairBatch) -> Iterator[Any]:
     yield from ()
 
 
-def _leave_repeated(root_url: str, documents: int, index: int, packed: Iterable[bytes]) -> None:
-    dedup.leave(Root(root_url), f"repeated/{index:05}", dedup.lines.repeated(packed, documents).astype("<u8"))
+def _leave_repeated(root_url: str, settings: Lines, index: int, packed: Iterable[bytes]) -> None:
+    dedup.leave_repeated(Root(root_url), settings, index, packed)

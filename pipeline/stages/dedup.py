@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.config import Config, Dedup
+from pipeline.config import Config, Dedup, Lines
 from pipeline.dedup import lines, lsh, minhash
 from pipeline.dedup.components import keepers
 from pipeline.dedup.urls import url_keys
@@ -117,9 +117,17 @@ def near_blocks(root: Root, unit: Unit, ranges: int, chosen: range) -> Iterator[
 
 
 def line_blocks(root: Root, unit: Unit, ranges: int, chosen: range) -> Iterator[tuple[int, bytes]]:
-    """The packed line hashes of one unit's kept documents, by range."""
-    for _, _, hashes in _kept_lines(root, unit):
-        yield from lines.pack_lines(hashes, ranges, chosen).items()
+    """The packed line hashes of one unit's kept documents, by range; with their documents where the first stays."""
+    numbered = Dedup.model_validate(unit.spec["dedup"]).lines.keep_first
+    for rows, _, hashes in _kept_lines(root, unit):
+        numbers = unit.spec["first"] + rows if numbered else None
+        yield from lines.pack_lines(hashes, ranges, chosen, numbers).items()
+
+
+def leave_repeated(root: Root, settings: Lines, index: int, packed: Iterable[bytes]) -> None:
+    """Leave in the exchange the hashes of one range that enough documents have, and the first document of each."""
+    find = lines.repeated_first if settings.keep_first else lines.repeated
+    leave(root, f"repeated/{index:05}", find(packed, settings.documents).astype("<u8"))
 
 
 def edges(name: tuple[str, int, int], packed: Iterable[bytes]) -> tuple[str, bytes]:
@@ -437,9 +445,14 @@ def _write_lines(root: Root, unit: Unit, settings: Dedup, part: PartWriter, coun
     names = sorted(root.sizes(f"{EXCHANGE}/repeated"))  # ranges in order, so the hashes ascend
     known = [left(root, name.removeprefix(f"{EXCHANGE}/"), np.dtype("<u8")) for name in names]
     repeated = np.concatenate([np.empty(0, np.uint64), *known])
+    first = np.empty(0, np.uint64)
+    if settings.lines.keep_first:
+        repeated, first = np.ascontiguousarray(repeated.reshape(-1, 2).T)
     empty: list[int] = []
     for rows, texts, hashes in _kept_lines(root, unit):
         found = lines.found(hashes, repeated)
+        if settings.lines.keep_first and len(found.hashes):
+            found = lines.but_first(found, unit.spec["first"] + rows, repeated, first)
         touched, at = np.unique(found.documents, return_inverse=True)
         cut = lines.without(texts.take(pa.array(touched)), at, found.starts, found.stops)
         alive = np.array([bool(text) for text in cut.to_pylist()], bool)

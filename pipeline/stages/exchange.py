@@ -15,7 +15,7 @@ from pipeline.errors import CorpusmillError
 BLOCK_RECORDS = 250_000
 """Records that meet under one name, about: what sorts within the processor's cache."""
 
-FIXED = 270_000_000  # bytes: interpreter, Beam and libraries, the parts being read
+FIXED = 350_000_000  # bytes: interpreter, Beam and libraries (220 MB), and the row groups of parts being read
 PER_DOCUMENT = 130  # bytes: 17 of verdicts, the rest for each that is in a cluster
 HELD = 5.0  # bytes in the runner for each byte that meets: buffers, and copies while they are grouped
 _LINE = 50  # bytes of a line, on average
@@ -30,7 +30,8 @@ def met(documents: int, settings: Dedup, text_bytes: int = 0) -> dict[str, int]:
     if settings.near:
         sizes["bands"] = lsh.BAND_RECORD.itemsize * settings.minhash.params().bands * documents
     if settings.lines.documents:
-        sizes["lines"] = 8 * (text_bytes // _LINE)
+        record = lsh.BAND_RECORD.itemsize if settings.lines.keep_first else 8
+        sizes["lines"] = record * (text_bytes // _LINE)
     return sizes
 
 

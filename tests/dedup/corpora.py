@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from pipeline.config import Config
+from pipeline.config import Config, Dedup
+from pipeline.dedup import lsh
 from pipeline.jobs.dedup import find_duplicates
 from pipeline.jobs.runner import Runner
 from pipeline.ledger import Counts, Ledger, Row, Unit
@@ -100,6 +102,23 @@ class Corpus:
     def unit(self, name: str) -> Unit:
         """A planned unit."""
         return next(unit for unit in self.planned if unit.name == name)
+
+
+def plant(root: Root, unit: Unit, first: int, ids: np.ndarray, texts: np.ndarray, bands: np.ndarray) -> Unit:
+    """Commit made-up signatures for a unit: ids and text hashes (uint64, documents x 2), band hashes (uint64,
+    documents x bands); returns the unit with its documents."""
+    params = Dedup.model_validate(unit.spec["dedup"]).minhash.params()
+    schema = signatures_schema(params.bands, params.stamp())
+    flat = pa.array(np.ascontiguousarray(bands).reshape(-1))
+    columns = {
+        "id": lsh.ids_to_arrow(np.ascontiguousarray(ids, ">u8").view("S16").ravel()),
+        "text_hash": lsh.ids_to_arrow(np.ascontiguousarray(texts, ">u8").view("S16").ravel()),
+        "text_bytes": pa.array(np.full(len(ids), 5000)),
+        "bands": pa.FixedSizeListArray.from_arrays(flat, type=schema.field("bands").type),
+    }
+    with writing_parts(root) as parts:
+        parts.add(f"signatures/{unit.name}.parquet", schema).write(pa.RecordBatch.from_pydict(columns, schema=schema))
+    return replace(unit, bytes=len(ids), spec={**unit.spec, "first": first})
 
 
 def as_batch(unit: str, documents: list[Document], first: int) -> pa.RecordBatch:

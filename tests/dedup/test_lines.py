@@ -80,3 +80,28 @@ def test_nothing_to_remove():
     found = lines.found(lines.line_hashes(texts), np.empty(0, np.uint64))
     assert lines.without(texts, found.documents, found.starts, found.stops).equals(texts)
     assert lines.pack_lines(lines.line_hashes(pa.array([], pa.string()))) == {}
+
+
+@given(TEXTS, st.integers(1, 4), st.integers(1, 5))
+def test_the_first_copy_may_stay(texts, least, ranges):
+    array = pa.array(texts, pa.string())
+    half = len(texts) // 2
+    numbers = np.arange(len(texts)) + 10
+    parts = [(array.slice(half), numbers[half:]), (array.slice(0, half), numbers[:half])]  # in no order
+    batches = [lines.pack_lines(lines.line_hashes(part), ranges, None, of) for part, of in parts]
+    known = [lines.repeated_first([b[r] for b in batches if r in b], least) for r in range(ranges)]
+    hashes, first = np.ascontiguousarray(np.concatenate(known).T)
+    counts = Counter(name for text in texts for name in {key(line) for line in text.split("\n")} if len(name) >= 4)
+    seen: set[tuple[str, ...]] = set()
+    for place, text in enumerate(texts):  # a document at a time, as parts are
+        one = array.slice(place, 1)
+        found = lines.found(lines.line_hashes(one), hashes)
+        if len(found.hashes):
+            found = lines.but_first(found, numbers[place : place + 1], hashes, first)
+        left = lines.without(one, found.documents, found.starts, found.stops)[0].as_py()
+        stay = []
+        for line in text.split("\n"):
+            if counts[key(line)] < least or key(line) not in seen:
+                stay.append(line.strip())
+            seen.add(key(line))
+        assert [line.strip() for line in left.split("\n") if line.strip()] == [line for line in stay if line]

@@ -1,8 +1,10 @@
 """The dedup stage on corpora of known documents: levels, keepers, verification, lines, memory, bad input."""
 
+import pickle
 import random
+import subprocess
+import sys
 from collections import defaultdict
-from dataclasses import replace
 from datetime import datetime, timezone
 
 import networkx
@@ -10,17 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.dedup import lsh, minhash
+from pipeline.dedup import minhash
 from pipeline.dedup.urls import canonical
 from pipeline.errors import CorpusmillError
 from pipeline.jobs.dedup import find_duplicates
 from pipeline.jobs.runner import Runner
 from pipeline.ledger import Ledger
-from pipeline.schema import document_id, signatures_schema
+from pipeline.schema import document_id
 from pipeline.stages import dedup, exchange
-from pipeline.stages.ingest import sign
-from pipeline.stages.parts import writing_parts
-from tests.dedup.corpora import Corpus, Document, as_batch
+from tests.dedup.corpora import Corpus, Document, plant
 
 WORDS = [a + b for a in ("al", "be", "ga", "de", "ep", "ze", "et", "th") for b in ("pha", "ta", "mma", "lta", "silon")]
 
@@ -215,6 +215,24 @@ def test_lines_of_many_documents_are_cut_and_accounted_for(tmp_path):
     assert not (tmp_path / "off/lines").exists()
 
 
+def test_the_first_copy_of_a_line_stays_whatever_the_workers(tmp_path):
+    menu, notice = "Home | News | Sport | Contact us", "All rights are reserved by somebody."
+    texts = [f"{menu}\n{prose(n, 30)}\n{notice}\n{prose(n, 9)}\n{menu}" for n in range(6)]
+    units = {"b--x--0": [Document(t) for t in texts[:3]], "a--x--0": [Document(t) for t in texts[3:]]}
+    units["a--x--0"].append(Document(f"{notice}\n{menu}"))
+    settings = {"lines": {"documents": 3, "keep_first": True}, "keeper": ["source"]}
+    parts = []
+    for workers in (1, 2):
+        corpus = Corpus(tmp_path / str(workers), units, settings, ["b", "a"])
+        (empty,) = corpus.find(workers=workers)  # what has nothing else is gone
+        assert empty == ("a--x--0", 3)
+        parts.append(corpus.parts())
+    assert parts[0] == parts[1]
+    first = f"{menu}\n{prose(0, 30)}\n{notice}\n{prose(0, 9)}"  # of document 0 of the source named first
+    rest = [f"{prose(n, 30)}\n{prose(n, 9)}" for n in range(1, 6)]
+    assert corpus.texts() == [*rest[2:], first, *rest[:2]]
+
+
 # Bad input.
 
 
@@ -266,24 +284,51 @@ def test_no_documents(tmp_path):
     assert Corpus(tmp_path, {"s--x--0": []}, {"verify": 0.5, "lines": {"documents": 2}}).find() == {}
 
 
+@pytest.mark.slow
 def test_a_million_equal_documents(tmp_path):
     count = 250_000
     corpus = Corpus(tmp_path, {f"s--{n}--0": [] for n in range(4)})
-    params = corpus.config.dedup.minhash.params()
-    schema = signatures_schema(params.bands, params.stamp())
-    signed = sign(as_batch("s", [Document(prose(1, 20))], 0), params).to_pylist()[0]
-    every = np.random.default_rng(1).permutation(4 * count).astype(">u8")
+    every = np.random.default_rng(1).permutation(4 * count).astype(np.uint64)
+    equal = np.broadcast_to(np.uint64(7), (count, 14))
     planned = []
     for number, unit in enumerate(corpus.planned):
-        ids = np.zeros((count, 2), ">u8")
+        ids = np.zeros((count, 2), np.uint64)
         ids[:, 1] = every[number * count : (number + 1) * count]
-        rows = {name: pa.repeat(pa.scalar(signed[name], schema.field(name).type), count) for name in schema.names}
-        rows["id"] = lsh.ids_to_arrow(ids.view("S16").ravel())
-        with writing_parts(corpus.root) as parts:
-            parts.add(f"signatures/{unit.name}.parquet", schema).write(pa.RecordBatch.from_pydict(rows, schema=schema))
-        planned.append(replace(unit, bytes=count, spec={**unit.spec, "first": number * count}))
+        planned.append(plant(corpus.root, unit, number * count, ids, equal[:, :2], equal))
     find_duplicates(corpus.root.url, planned, Runner(), 2_000_000_000)
     found = [dedup.left(corpus.root, f"verdicts/s--{n}--0", dedup._VERDICT) for n in range(4)]
     assert sum(map(len, found)) == 4 * count - 1
     assert {bytes(row.ljust(16, b"\0")) for part in found for row in np.unique(part["keeper_id"])} == {bytes(16)}
     assert {dedup._LEVELS[level - 1] for part in found for level in np.unique(part["level"])} == {"exact"}
+
+
+_IN_LITTLE_MEMORY = """
+import pickle, re, sys
+from pipeline.jobs.dedup import find_duplicates
+from pipeline.jobs.runner import Runner
+root, memory = sys.argv[1:]
+find_duplicates(root, pickle.loads(sys.stdin.buffer.read()), Runner(), int(memory))
+print(int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) * 1024)
+"""
+
+
+@pytest.mark.slow
+def test_the_memory_asked_for_is_kept(tmp_path):
+    # Every document is in a cluster of two: the most that clusters and their keepers can be.
+    count = 100_000
+    corpus = Corpus(tmp_path, {f"s--{n}--0": [] for n in range(2)})
+    draw = np.random.default_rng(2)
+    bands = draw.integers(1, 1 << 64, (count, 14), dtype=np.uint64)
+    planned = []
+    for number, unit in enumerate(corpus.planned):
+        own = draw.integers(0, 1 << 64, (count, 2), dtype=np.uint64)
+        planned.append(plant(corpus.root, unit, number * count, own, own, bands))
+    least = exchange.floor(2 * count) * 5 // 4
+    command = [sys.executable, "-c", _IN_LITTLE_MEMORY, corpus.root.url, str(least)]
+    done = subprocess.run(command, input=pickle.dumps(planned), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"bands, pass 1 of" in done.stderr
+    assert int(done.stdout) <= least
+    found = [dedup.left(corpus.root, f"verdicts/s--{n}--0", dedup._VERDICT) for n in range(2)]
+    assert sum(map(len, found)) == count
+    assert sorted(np.concatenate([part["row"] for part in found]).tolist()) == list(range(count))
