@@ -115,7 +115,7 @@ class Web(Section):
     )
     tables: bool = Field(True, description="keep tables, a line each row, its cells parted by ' | '")
     comments: bool = Field(False, description="keep what readers wrote below a page")
-    captions: bool = Field(False, description="keep the captions of figures")
+    captions: bool = Field(False, description="keep the captions of figures (mill)")
     schemes: list[str] = Field(["http", "https"], description="schemes of URLs to keep; empty: all")
     blocklists: list[str] = Field(
         [],
@@ -139,16 +139,20 @@ class Web(Section):
     def _valid(self) -> Web:
         try:
             UrlFilter(UrlRules(patterns=tuple(self.patterns)))
+            self._page()
         except UsageError as error:
             raise ValueError(error.cause) from error
         return self
+
+    def _page(self) -> html_options.Options:
+        return html_options.Options(self.extractor, self.tables, self.captions, self.comments)
 
     def options(self) -> warc.Options:
         """The options as the parser takes them."""
         from pipeline.parse import warc
 
         return warc.Options(
-            page=html_options.Options(self.extractor, self.tables, self.captions, self.comments),
+            page=self._page(),
             urls=UrlRules(
                 tuple(self.schemes),
                 tuple(self.blocklists),

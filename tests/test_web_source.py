@@ -87,7 +87,14 @@ def test_a_changed_blocklist_is_another_unit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "web", ['extractor = "magic"', 'patterns = ["("]', 'blocklists = ["absent.txt"]', "timeout = 0"]
+    "web",
+    [
+        'extractor = "magic"',
+        'extractor = "plain"\ntables = false',
+        'patterns = ["("]',
+        'blocklists = ["absent.txt"]',
+        "timeout = 0",
+    ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_read(tmp_path: Path, web: str) -> None:
     archive(tmp_path / "a.warc.gz")

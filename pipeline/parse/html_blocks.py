@@ -11,7 +11,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.parse import html_scan
-from pipeline.parse.html_scan import BREAK, CELL, CHOICE, CLOSE, ITEM, LINK, OPEN, RAW, ROW, RULE, TERM, UNLINK
+from pipeline.parse.html_scan import (
+    BREAK,
+    CELL,
+    CHOICE,
+    CLOSE,
+    ITEM,
+    LINK,
+    OPEN,
+    PICTURE,
+    RAW,
+    ROW,
+    RULE,
+    STRESS,
+    TERM,
+    UNLINK,
+    UNSTRESS,
+)
 
 _TITLE = re.compile(r"<title\b[^>]*>([^<]{0,2000})", re.I)
 _BODY = re.compile(r'"articleBody"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"', re.S)
@@ -135,6 +151,9 @@ def _tags() -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
         rows += [(OPEN, *row), (CLOSE, *row)]
         entries |= {html_scan.fnv(name): len(rows) - 2, html_scan.fnv("/" + name): len(rows) - 1}
     others = {"a": LINK, "/a": UNLINK, "br": BREAK, "/br": BREAK, "hr": RULE, **dict.fromkeys(_RAW, RAW)}
+    for name in ("b", "strong", "i", "em"):
+        others |= {name: STRESS, "/" + name: UNSTRESS}
+    others |= dict.fromkeys(("img", "amp-img", "video", "audio"), PICTURE)
     for name, kind in others.items():
         rows.append((kind, 0, 0, html_scan.NO_SCRIPT if name == "noscript" else 0, 0))
         entries[html_scan.fnv(name)] = len(rows) - 1
@@ -152,7 +171,12 @@ _NAMES = (
     ),
 )
 _MASKS = np.array(
-    [SKIP, IN_PRE, _BIT["hidden"], *(_NUMBERS[name] for name in ("p", "table", "tr", "html", "body"))],
+    [
+        SKIP,
+        IN_PRE,
+        _BIT["hidden"],
+        *(_NUMBERS[name] for name in ("p", "table", "tr", "html", "body", "head", "title", "template")),
+    ],
     np.int64,
 )
 
@@ -161,11 +185,12 @@ _MASKS = np.array(
 class Page:
     """The blocks of a page as columns, and the elements that hold them.
 
-    ``text[i]`` is the block's text (one line, or the lines of a ``pre``); ``link[i]`` its characters inside links;
-    ``node[i]`` the element it stands in; ``tag[i]`` that element's code in `TAGS`; ``row[i]`` the table row's element
-    or -1. Elements: ``parent`` (-1 for the root), ``bits`` (zones of the element and all around it), ``own`` (zones of
-    the element alone), ``sign`` (a number for the tag and zones of the element and of the one around it: equal for
-    elements of one kind).
+    ``text[i]`` is the block's text (one line, or the lines of a ``pre``); ``link[i]`` its characters inside links, of
+    ``links[i]`` links; ``node[i]`` the element it stands in; ``tag[i]`` that element's code in `TAGS`; ``row[i]`` the
+    table row's element or -1; ``stress[i]`` the per cent of it in bold or italics; ``pictures[i]`` how many stand
+    between it and the block before. Elements: ``parent`` (-1 for the root), ``bits`` (zones of the element and all
+    around it), ``own`` (zones of the element alone), ``sign`` (a number for the tag and zones of the element and of
+    the one around it: equal for elements of one kind).
     """
 
     text: list[str]
@@ -174,6 +199,8 @@ class Page:
     node: np.ndarray
     tag: np.ndarray
     row: np.ndarray
+    stress: np.ndarray
+    pictures: np.ndarray
     parent: np.ndarray
     bits: np.ndarray
     own: np.ndarray
@@ -242,7 +269,8 @@ def from_lines(text: str) -> Page:
     texts = [line for line in map(str.strip, text.split("\n")) if line]
     nought = np.zeros(len(texts), np.int64)
     root = np.zeros(1, np.int64)
-    return Page(texts, nought, nought, nought, nought, nought - 1, root - 1, root, root, root, claims=claims(""))
+    columns = (nought, nought, nought, nought, nought - 1, nought, nought)
+    return Page(texts, *columns, root - 1, root, root, root, claims=claims(""))
 
 
 def blocks(html: str) -> Page:
@@ -267,7 +295,7 @@ def _page(data: np.ndarray, columns: np.ndarray, elements: np.ndarray) -> Page:
     if any(map(str.isspace, texts)) or "" in texts:  # of invisible characters, written as entities
         kept = [k for k, text in enumerate(texts) if text and not text.isspace()]
         texts, columns = [texts[k] for k in kept], columns[kept]
-    link, links, node, tag, row = (np.ascontiguousarray(columns[:, k]) for k in range(5))
+    link, links, node, tag, row, stress, pictures = (np.ascontiguousarray(columns[:, k]) for k in range(7))
     link = np.minimum(link, [len(text) for text in texts]) if texts else link  # counted before entities were resolved
     parent, bits, own, sign = (np.ascontiguousarray(elements[:, k]) for k in range(4))
-    return Page(texts, link, links, node, tag, row, parent, bits, own, sign)
+    return Page(texts, link, links, node, tag, row, stress, pictures, parent, bits, own, sign)

@@ -19,15 +19,17 @@ from pipeline.parse.html_scan import MARK, fnv, look_up, table
 _MARKS = {
     "legal": "copyright © rights reserved terms conditions disclaimer llc ltd inc trademark 版权所有 copyright©",
     "share": "share tweet facebook twitter whatsapp pinterest linkedin email print instagram youtube telegram "
-    "reddit rss 分享 поделиться udostępnij κοινοποίηση",
+    "reddit rss 分享 поделиться udostępnij κοινοποίηση teilen partager compartir condividi tiktok bluesky",
     "join": "subscribe newsletter sign signup login log register account join download app unsubscribe inbox 登录 "
     "注册 войти zaloguj σύνδεση",
     "more": "related read more also recommended trending popular latest next previous continue see click here "
     "view all watch show load 相关 更多 阅读 推荐 上一篇 下一篇 далее читайте czytaj więcej zobacz "
-    "περισσότερα διαβάστε",
+    "περισσότερα διαβάστε lesen mehr lire aussi leia leer también leggi anche miss",
     "photo": "photo photos image images getty credit reuters ap afp video caption picture courtesy photograph file "
-    "shutterstock фото zdjęcie fot φωτογραφία 图 图片",
-    "ad": "advertisement advertise advertising sponsored ad ads promo deal coupon buy shop 广告 реклама reklama",
+    "shutterstock фото zdjęcie fot φωτογραφία 图 图片 foto fotos bild bilder imago dpa quelle crédit imagen archivo "
+    "fuente immagine fonte photograph pictured seen",
+    "ad": "advertisement advertise advertising sponsored ad ads promo deal coupon buy shop 广告 реклама reklama "
+    "anzeige werbung publicité publicidad publicidade pubblicità advert commission affiliate",
     "comment": "comment comments reply replies report login like likes votes respond 评论 回复 комментарии komentarze "
     "σχόλια",
     "cookie": "cookie cookies consent privacy policy gdpr accept settings preferences",
@@ -37,6 +39,13 @@ _MARKS = {
     "september october november december monday tuesday wednesday thursday friday saturday sunday",
     "form": "search submit name password username send cancel close menu home back top toggle skip select loading "
     "sort filter reset open 首页",
+    "bio": "writer reporter covers journalist freelance columnist author correspondent fellow contributor editor "
+    "podcast host professor founder director autor autorin redakteur redakteurin reporterin автор autorka",
+    "note": "reporting editing contributed originally published appeared republished courtesy source updated update "
+    "correction transcript disclosure affiliate commission opinions expressed views edited compiled translated "
+    "copyright permission dpa disclaimer note quelle источник źródło",
+    "appeal": "follow join get support donate our us your free today inbox email download episode listen watch enjoy "
+    "please help contribute member membership subscribers unlimited read story stories app newsletter newsletters",
     "function": "the of and to in a is that was for it with as on be he are his have this from or had they you which "
     "one were all we her she there their what if will would who has been when more no out so said do not "
     "an but at и в не на что с он как это по но из у за к που και το να του η της με για την τα w i na z "
@@ -87,31 +96,59 @@ _NOT_WORD = re.compile(r"\W+")
 LONG = 100  # characters outside links from which a block counts as running text
 
 
+@compiled("Tuple((int64[::1], int64))(int64[::1])")
+def _groups(keys):
+    """Each key's number, in the order of their first appearance, and how many there are."""
+    size = 16
+    while size < 3 * len(keys):
+        size *= 2
+    slots = np.full(size, -1, np.int64)
+    firsts = np.empty(len(keys), np.int64)
+    found = np.empty(len(keys), np.int64)
+    count = 0
+    mask = np.uint64(size - 1)
+    for i in range(len(keys)):
+        place = ((np.uint64(keys[i]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
+        while slots[place] >= 0 and firsts[slots[place]] != keys[i]:
+            place = (place + np.uint64(1)) & mask
+        if slots[place] < 0:
+            slots[place] = count
+            firsts[count] = keys[i]
+            count += 1
+        found[i] = slots[place]
+    return found, count
+
+
 @compiled(
-    "Tuple((float32[:, ::1], int64[::1]))(uint32[::1], int64, uint32[::1], uint8[::1], uint32[::1], uint64[::1],"
-    " int64[::1], int64)",
+    "Tuple((float32[:, ::1], int64[::1], int64[::1]))(uint32[::1], int64, uint32[::1], uint8[::1], uint32[::1],"
+    " uint64[::1], int64[::1], int64)",
 )
 def _describe(codes, n, title, kinds, lower, mark_keys, mark_bits, function):
-    """What the text of each block says (n x 17), and the groups of marking words in the short ones.
+    """What the text of each block says (n x 20), the groups of marking words in the short ones, and of the first words.
 
     ``codes``: code points of the blocks, each followed by `MARK`. ``title``: those of the page's title, lower case.
     Columns: characters (wide ones twice), words, commas, stops, share of function words, ends a sentence, ends in
     punctuation, ends in a colon, begins with a capital, with a digit, stands in the title, has wide characters, share
-    of digits, is in capitals, has separators, characters, mean length of words.
+    of digits, is in capitals, has separators, characters, mean length of words, has @ or #, how often the same text
+    stands on the page (logarithm), has stood before.
     """
-    out = np.zeros((n, 17), np.float32)
+    out = np.zeros((n, 20), np.float32)
     marks = np.zeros(n, np.int64)
+    leads = np.zeros(n, np.int64)
+    hashes = np.empty(n, np.int64)
     offset, prime = np.uint64(14695981039346656037), np.uint64(1099511628211)
     place = 0
     for i in range(n):
         start = place
         words = commas = stops = wide = digits = uppers = lowers = bars = functions = 0
         word, in_word = offset, False
-        seen = 0
+        whole = offset
+        seen = lead = handles = 0
         last = last_kind = 0
         while codes[place] != MARK:
             code = codes[place]
             place += 1
+            whole = (whole ^ np.uint64(code)) * prime
             if code < 0x600:
                 kind = kinds[code]
                 small = lower[code]
@@ -152,12 +189,16 @@ def _describe(codes, n, title, kinds, lower, mark_keys, mark_bits, function):
                 stops += 1
             elif code == 124 or code == 187 or code == 183:
                 bars += 1
+            elif code == 64 or code == 35:
+                handles += 1
             if kind & (8 | 16 | 64):
                 if in_word:
                     bits = look_up(mark_keys, mark_bits, word)
                     seen |= bits
                     functions += bits & function != 0
                     words += 1
+                    if words <= 2:
+                        lead |= bits
                 word, in_word = offset, False
             else:
                 word = (word ^ np.uint64(small)) * prime
@@ -169,6 +210,8 @@ def _describe(codes, n, title, kinds, lower, mark_keys, mark_bits, function):
             seen |= bits
             functions += bits & function != 0
             words += 1
+            if words <= 2:
+                lead |= bits
         length = place - start
         words = max(words, 1) + wide // 2
         first = codes[start]
@@ -185,8 +228,9 @@ def _describe(codes, n, title, kinds, lower, mark_keys, mark_bits, function):
                 if same:
                     known = True
                     break
-        if length < 160:
+        if length < 400:
             marks[i] = seen & (function - 1)
+        leads[i] = lead & (function - 1)
         row = out[i]
         row[0] = length + wide
         row[1] = words
@@ -205,31 +249,17 @@ def _describe(codes, n, title, kinds, lower, mark_keys, mark_bits, function):
         row[14] = bars > 0
         row[15] = length
         row[16] = (length + wide) / words / 8 if words > 8 else 0
+        row[17] = handles > 0
+        hashes[i] = np.int64(whole >> np.uint64(1))
         place += 1
-    return out, marks
-
-
-@compiled("Tuple((int64[::1], int64))(int64[::1])")
-def _groups(keys):
-    """Each key's number, in the order of their first appearance, and how many there are."""
-    size = 16
-    while size < 3 * len(keys):
-        size *= 2
-    slots = np.full(size, -1, np.int64)
-    firsts = np.empty(len(keys), np.int64)
-    found = np.empty(len(keys), np.int64)
-    count = 0
-    mask = np.uint64(size - 1)
-    for i in range(len(keys)):
-        place = ((np.uint64(keys[i]) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(20)) & mask
-        while slots[place] >= 0 and firsts[slots[place]] != keys[i]:
-            place = (place + np.uint64(1)) & mask
-        if slots[place] < 0:
-            slots[place] = count
-            firsts[count] = keys[i]
-            count += 1
-        found[i] = slots[place]
-    return found, count
+    same, count = _groups(hashes)
+    times = np.zeros(count, np.int64)
+    for i in range(n):
+        out[i, 19] = times[same[i]] > 0
+        times[same[i]] += 1
+    for i in range(n):
+        out[i, 18] = np.log(times[same[i]])
+    return out, marks, leads
 
 
 @compiled("float32[::1](boolean[::1], int64)")
@@ -247,11 +277,12 @@ def _distance(where, step):
 
 @compiled(
     "float32[:, ::1](float32[:, ::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[::1],"
-    " int64[::1], int64[::1], int64[::1], boolean[::1], float32[::1], float64, int64, int64, int64, int64, int64)",
+    " int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[::1], boolean[::1], float32[::1], float64,"
+    " int64, int64, int64, int64, int64)",
 )
 def _matrix(
-    text, marks, link_in, links, node, tag, parent, page_bits, own, sign, claims, told, declared, body, n_zones, n_bits,
-    n_marks, n_tags,
+    text, marks, leads, link_in, links, stress, pictures, node, tag, parent, page_bits, own, sign, claims, told,
+    declared, body, n_zones, n_bits, n_marks, n_tags,
 ):  # fmt: skip
     n = len(node)
     m = len(parent)
@@ -337,8 +368,15 @@ def _matrix(
     # Paragraphs of one text share an element; the texts of cards and teasers each have their own.
     pair, n_pairs = _groups(keys)
     together = np.zeros(n_pairs, np.int64)
+    rank = np.empty(n, np.int64)  # of the block among those that share its element
     for i in range(n):
+        rank[i] = together[pair[i]]
         together[pair[i]] += 1
+    shown = np.zeros(m, np.int64)  # pictures in each element
+    for i in range(n):
+        shown[node[i]] += pictures[i]
+    for child in range(m - 1, 0, -1):
+        shown[parent[child]] += shown[child]
     sort, n_sorts = _groups(sign)
     alike = np.zeros(n_sorts, np.int64)
     for at in range(m):
@@ -358,6 +396,10 @@ def _matrix(
     back_long, ahead_long = _distance(long, 1), _distance(long, -1)
     back_best, ahead_best = _distance(long & best_in, 1), _distance(long & best_in, -1)
     back_head, ahead_head = _distance(heading, 1), _distance(heading, -1)
+    pictured = pictures > 0
+    back_picture, ahead_picture = _distance(pictured, 1), _distance(pictured, -1)
+    of_title = per_kind[kind[at_title], 3] if at_title >= 0 else 0.0
+    chief = 0  # headings of the kind of the title's so far
     sums = np.zeros((n + 1, 4), np.float64)
     for i in range(n):
         sums[i + 1, 0] = sums[i, 0] + np.log1p(free[i])
@@ -365,7 +407,7 @@ def _matrix(
         sums[i + 1, 2] = sums[i, 2] + long[i]
         sums[i + 1, 3] = sums[i, 3] + heading[i]
     n_text = text.shape[1]
-    width = 126 + n_text + n_bits + n_zones + n_marks + n_tags + len(claims)
+    width = 126 + 25 + n_marks + n_text + n_bits + n_zones + n_marks + n_tags + len(claims)
     out = np.zeros((n, width), np.float32)
     for i in range(n):
         row = out[i]
@@ -418,11 +460,39 @@ def _matrix(
         c += 13
         if heading[i]:
             under = i
+        if at_title >= 0 and heading[i] and kind[i] == kind[at_title]:
+            chief += 1
         if under >= 0 and i - under <= 4:  # the heading above a block
             row[c] = density[under]
             row[c + 1] = per_kind[kind[under], 3] > 2
             row[c + 2] = np.log1p(per_kind[kind[under], 3])
-        c += 3
+            row[c + 3] = marks[under] != 0
+            row[c + 4] = leads[under] != 0
+            row[c + 5] = i - under
+            row[c + 6] = text[under, 10]
+        c += 7
+        row[c] = stress[i] / 100
+        row[c + 1] = stress[i - 1] / 100 if i > 0 else 0
+        row[c + 2] = stress[i + 1] / 100 if i + 1 < n else 0
+        row[c + 3] = np.log1p(pictures[i])
+        row[c + 4] = np.log1p(pictures[i + 1]) if i + 1 < n else 0
+        row[c + 5] = back_picture[i]
+        row[c + 6] = ahead_picture[i]
+        row[c + 7] = np.log1p(shown[at])
+        row[c + 8] = np.log1p(shown[up1[i]])
+        row[c + 9] = shown[at] / held[at, 3]
+        row[c + 10] = shown[up1[i]] / held[up1[i], 3]
+        row[c + 11] = np.log1p(rank[i])
+        row[c + 12] = np.log1p(together[pair[i]] - rank[i] - 1)
+        row[c + 13] = of_title
+        row[c + 14] = chief
+        row[c + 15] = np.log1p(held[up1[i], 0] - held[at, 0])
+        row[c + 16] = size[i] / held[up1[i], 0]
+        row[c + 17] = size[i] / held[at, 0]
+        row[c + 18] = marks[i - 1] == marks[i] if i > 0 else 0
+        row[c + 19] = leads[i - 1] == leads[i] if i > 0 else 0
+        row[c + 20] = leads[i + 1] == leads[i] if i + 1 < n else 0
+        c += 21
         place += size[i]
         row[c] = i / n
         row[c + 1] = place / max(all_size, 1.0)
@@ -455,6 +525,9 @@ def _matrix(
         c += n_zones
         for k in range(n_marks):
             row[c + k] = marks[i] >> k & 1
+        c += n_marks
+        for k in range(n_marks):
+            row[c + k] = leads[i] >> k & 1
         c += n_marks
         for k in range(1, n_tags):
             row[c + k - 1] = tag[i] == k
@@ -497,7 +570,7 @@ def features(page: Page) -> np.ndarray:
     texts = page.text
     n = len(texts)
     mark = chr(MARK)
-    text, marks = _describe(
+    text, marks, leads = _describe(
         _codes(mark.join(texts) + mark),
         n,
         _codes(page.title.lower()),
@@ -517,8 +590,11 @@ def features(page: Page) -> np.ndarray:
     return _matrix(
         text,
         marks,
+        leads,
         page.link,
         page.links,
+        page.stress,
+        page.pictures,
         page.node,
         page.tag,
         page.parent,

@@ -15,6 +15,8 @@ import numpy as np
 from pipeline.compiled import compiled
 
 SCALE = 1 << 16  # steps of a leaf in one unit of the logit
+SETTLED = -4.0  # logit from which no further trees bring a block back: those of more than half the blocks of a page
+_ROUND = 20  # trees between two looks at which blocks are settled
 
 
 class Trees(NamedTuple):
@@ -33,16 +35,26 @@ class Trees(NamedTuple):
 
 
 @compiled(
-    "int64[::1](float32[:, ::1], int16[::1], float32[::1], int32[::1], int32[::1], int32[::1], int32[::1])",
+    "int64[::1](float32[:, ::1], int64, int16[::1], float32[::1], int32[::1], int32[::1], int32[::1], int32[::1])",
 )
-def _sums(x, feature, threshold, left, right, leaf, root):
-    """The sum of the leaves that each row reaches."""
+def _sums(x, floor, feature, threshold, left, right, leaf, root):
+    """The sum of the leaves that each row reaches; one that has fallen to ``floor`` is followed no further."""
     n = len(x)
     out = np.zeros(n, np.int64)
-    for start in range(0, n, 64):  # rows that stay in a core's cache while every tree looks at them
-        stop = min(start + 64, n)
+    rows = np.empty(32, np.int64)
+    for start in range(0, n, 32):  # rows that stay in a core's cache while every tree looks at them
+        count = min(32, n - start)
+        rows[:count] = np.arange(start, start + count)
         for tree in range(len(root)):
-            for i in range(start, stop):
+            if tree % _ROUND == 0:
+                left_over = 0
+                for k in range(count):
+                    if out[rows[k]] > floor:
+                        rows[left_over] = rows[k]
+                        left_over += 1
+                count = left_over
+            for k in range(count):
+                i = rows[k]
                 node = root[tree]
                 while node >= 0:
                     node = left[node] if x[i, feature[node]] <= threshold[node] else right[node]
@@ -51,7 +63,7 @@ def _sums(x, feature, threshold, left, right, leaf, root):
 
 
 def pack(dumps: list[dict[str, Any]]) -> Trees:
-    """Boosted trees, as LightGBM dumps them, as one table: the mean of the models."""
+    """Boosted trees, as LightGBM dumps them, as one table: the mean of the models, their trees by turns."""
     columns: list[list[Any]] = [[] for _ in range(5)]
     feature, threshold, left, right, leaf = columns
     root = []
@@ -71,9 +83,8 @@ def pack(dumps: list[dict[str, Any]]) -> Trees:
         right[place] = add(node["right_child"])
         return place
 
-    for dump in dumps:
-        for tree in dump["tree_info"]:
-            root.append(add(tree["tree_structure"]))
+    for trees in zip(*(dump["tree_info"] for dump in dumps), strict=True):
+        root += [add(tree["tree_structure"]) for tree in trees]
     kinds = (np.int16, np.float32, np.int32, np.int32, np.int32)
     arrays = [np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)]
     return Trees._make([*arrays, np.array(root, np.int32)])
@@ -85,6 +96,9 @@ def _trees(name: str) -> Trees:
         return Trees(*(stored[column] for column in Trees._fields))
 
 
-def verdicts(x: np.ndarray, name: str = "html_model") -> np.ndarray:
-    """A logit for each block (row of features): positive where it belongs to the main text."""
-    return _sums(x, *_trees(name)) / SCALE
+def verdicts(x: np.ndarray, name: str = "html_model", floor: float = SETTLED) -> np.ndarray:
+    """A logit for each block (row of features): positive where it belongs to the main text.
+
+    Those below ``floor`` are only known to be that low.
+    """
+    return _sums(x, int(floor * SCALE), *_trees(name)) / SCALE

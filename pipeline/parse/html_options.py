@@ -12,7 +12,10 @@ Extractor = Literal["mill", "resiliparse", "trafilatura", "plain"]
 
 @dataclass(frozen=True)
 class Options:
-    """How a page is read. ``tables``, ``captions`` and ``comments`` keep tables, figure captions, readers' comments."""
+    """How a page is read. ``tables``, ``captions`` and ``comments`` keep tables, figure captions, readers' comments.
+
+    ``plain`` keeps all text, whatever they say.
+    """
 
     extractor: Extractor = "mill"
     tables: bool = True
@@ -22,3 +25,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.extractor not in get_args(Extractor):
             raise UsageError(f"unknown extractor {self.extractor!r}; known: {', '.join(get_args(Extractor))}")
+        if self.extractor == "plain" and not self.tables:
+            raise UsageError("the extractor plain keeps all text, tables too", mend="set extractor to mill")
+        if self.extractor in ("resiliparse", "trafilatura") and self.captions:
+            raise UsageError(f"the extractor {self.extractor} keeps no captions", mend="set extractor to mill")

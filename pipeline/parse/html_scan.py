@@ -15,7 +15,7 @@ from pipeline.compiled import compiled
 MAX_DEPTH = 200  # open elements that are kept; deeper ones count as part of the last
 MARK = 1  # the byte that separates blocks in the scanner's text; a page's own are dropped
 
-INLINE, OPEN, CLOSE, LINK, UNLINK, BREAK, RULE, RAW = range(8)
+INLINE, OPEN, CLOSE, LINK, UNLINK, BREAK, RULE, RAW, STRESS, UNSTRESS, PICTURE = range(11)
 # Families of elements that end one another when a new one opens; negative: the elements within which they look.
 ITEM, TERM, ROW, CELL, CHOICE, NO_SCRIPT = range(1, 7)
 _OFFSET = np.uint64(14695981039346656037)  # FNV-1a
@@ -189,17 +189,17 @@ def scan(
 
     ``tags`` has for each slot of ``tag_keys`` a row: what the tag does, zone bits, code in `html_blocks.TAGS`, family,
     a number for the element's name. ``masks``: the bits of skipped elements, of ``pre``, of hidden ones; the numbers of
-    ``p``, ``table``, ``tr``, ``html`` and ``body``. Without
-    ``scripted`` the content of ``noscript`` counts as part of the page.
+    ``p``, ``table``, ``tr``, ``html``, ``body``, ``head``, ``title`` and ``template``. Without ``scripted`` the
+    content of ``noscript`` counts as part of the page.
 
-    Returns the text of the blocks (each followed by the byte `MARK`), blocks (n x 6: characters in links, links, node,
-    tag, table row or -1, name), elements (m x 5: parent, bits, own bits, sign, sign of the element alone) and how deep
-    the page nests.
+    Returns the text of the blocks (each followed by the byte `MARK`), blocks (n x 7: characters in links, links, node,
+    tag, table row or -1, per cent of the text in bold or italics, pictures since the block before), elements (m x 5:
+    parent, bits, own bits, sign, sign of the element alone) and how deep the page nests.
     """
     size = len(data)
     out = np.empty(size + 16, np.uint8)
     n_out = 0
-    blocks = np.empty((256, 6), np.int64)
+    blocks = np.empty((256, 7), np.int64)
     n_blocks = 0
     nodes = np.zeros((512, 5), np.int64)
     nodes[0, 0] = -1
@@ -216,12 +216,14 @@ def scan(
     linked = 0
     n_links = 0
     in_link = False
+    stress = stressed = since = 0  # open elements that stress, bytes in them in the present block, where they began
+    pictures = 0  # since the last block
     breaks = 0
     blank = False  # whitespace seen since the last character of the block
     skip, pre, hidden = masks[0], masks[1], masks[2]
     mask = np.uint64(len(tag_keys) - 1)
     quotes_end = np.zeros(2, np.bool_)  # no further " or '
-    name_p = masks[3]
+    name_p, name_head = masks[3], masks[8]
     place = 0
     while True:
         # Text up to the next tag.
@@ -356,6 +358,19 @@ def scan(
             if kind == UNLINK:
                 in_link = False
                 continue
+            if kind == STRESS:
+                if stress == 0:
+                    since = n_out
+                stress += 1
+                continue
+            if kind == UNSTRESS:
+                if stress == 1:
+                    stressed += n_out - since
+                stress = max(stress - 1, 0)
+                continue
+            if kind == PICTURE:
+                pictures += 1
+                continue
             if kind == BREAK:
                 breaks += 1
                 if n_out == begun:
@@ -372,9 +387,13 @@ def scan(
             n_out -= 1
         if n_out > begun:
             if n_blocks == len(blocks):
-                more = np.empty((2 * n_blocks, 6), np.int64)
+                more = np.empty((2 * n_blocks, 7), np.int64)
                 more[:n_blocks] = blocks
                 blocks = more
+            if stress:
+                stressed += max(n_out - since, 0)
+            blocks[n_blocks, 5] = min(100 * stressed // (n_out - begun), 100)
+            blocks[n_blocks, 6] = pictures
             out[n_out] = MARK
             n_out += 1
             blocks[n_blocks, 0] = linked
@@ -382,10 +401,9 @@ def scan(
             blocks[n_blocks, 2] = stack_node[depth]
             blocks[n_blocks, 3] = stack_tag[depth]
             blocks[n_blocks, 4] = row
-            blocks[n_blocks, 5] = stack_name[depth]
             n_blocks += 1
             begun = n_out
-            linked = 0
+            linked = stressed = stress = pictures = 0
             n_links = 1 if in_link else 0
         blank = False
         if ended:
@@ -393,6 +411,8 @@ def scan(
         if kind == OPEN:
             if depth and stack_name[depth] == name_p:
                 depth -= 1
+            if depth and stack_name[depth] == name_head and name != masks[9] and name != masks[10]:
+                depth -= 1  # its end tag may be left out
             if family > 0:
                 for k in range(depth, 0, -1):
                     other = stack_family[k]

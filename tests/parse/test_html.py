@@ -77,6 +77,15 @@ def test_a_text_that_stands_twice_on_the_page_is_kept_once() -> None:
     assert [lines.count(text) for text in PARAGRAPHS] == [1] * len(PARAGRAPHS)
 
 
+def test_the_whole_text_beside_its_paragraphs_is_left_out() -> None:
+    """Pages that carry their article once more, in one hidden piece or for a printer."""
+    copy = " ".join(PARAGRAPHS) + " And so it ended, for the time being."
+    lines = html.extract(PAGE.replace(ARTICLE, f"{ARTICLE}<div>{copy}</div>").encode()).text.split("\n")
+    assert [lines.count(text) for text in PARAGRAPHS] == [1] * len(PARAGRAPHS)
+    assert copy not in lines
+    assert copy in html.extract(PAGE.replace(ARTICLE, f"<p>{copy}</p>").encode()).text.split("\n")
+
+
 def test_code_keeps_its_lines() -> None:
     code = "def bridge(river):\n    for pier in river:\n        build(pier)\n\n    return river"
     page = PAGE.replace("<h2>What it costs</h2>", f"<pre><code>{code}</code></pre><h2>What it costs</h2>").encode()
@@ -97,6 +106,7 @@ def test_blocks_of_broken_markup() -> None:
     assert texts("5 < 6 and 7 > 3") == ["5 < 6 and 7 > 3"]
     assert texts("<p>cut in a tag <a href='") == ["cut in a tag"]
     assert texts("<div>one<br>two<br><br>three</div>") == ["one\ntwo", "three"]
+    assert texts("<head><title>of the head</title><meta charset=utf-8><body>no end tag<p>two") == ["no end tag", "two"]
     assert texts("<select><option>No<option>text</select><p>yes") == ["yes"]
     assert texts("") == []
 
@@ -190,6 +200,23 @@ def test_deep_pages_reach_no_extractor_that_they_would_stop() -> None:
 def test_other_extractors(extractor: html.Extractor) -> None:
     found = html.extract(PAGE.encode(), options=html.Options(extractor=extractor))
     assert PARAGRAPHS[1] in found.text
+
+
+def test_options_have_their_effect_or_are_refused() -> None:
+    rows = "".join(
+        f"<tr><td>Item {k} of the list</td><td><table><tr><td>{k} euros</table></td></tr>" for k in range(12)
+    )
+    page = PAGE.replace("<h2>What it costs</h2>", f"<h2>What it costs</h2><table>{rows}</table>").encode()
+    assert "Item 3" in html.extract(page, options=html.Options("resiliparse")).text
+    found = html.extract(page, options=html.Options("resiliparse", tables=False)).text
+    assert "Item 3" not in found
+    assert PARAGRAPHS[3] in found
+    with pytest.raises(UsageError, match="captions"):
+        html.Options("resiliparse", captions=True)
+    with pytest.raises(UsageError, match="captions"):
+        html.Options("trafilatura", captions=True)
+    with pytest.raises(UsageError, match="tables"):
+        html.Options("plain", tables=False)
 
 
 def test_an_unknown_extractor_is_refused() -> None:
