@@ -10,8 +10,8 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from urllib.parse import quote, urlsplit
+
+from pipeline.parse.wikitext_data import read_data
 
 # Project host -> suffix of the database name (en.wiktionary.org -> enwiktionary); Wikipedia alone is "wiki".
 _PROJECTS = {"wikipedia": "wiki"}
@@ -60,6 +60,8 @@ class SiteInfo:
 
     def url(self, title: str) -> str:
         """The address of a page, encoded as MediaWiki does, or "" when the dump names no site."""
+        from urllib.parse import quote  # renderers need no addresses, and start without it
+
         return self.article_url + quote(title.replace(" ", "_"), safe=";@$!*(),/~:'") if self.article_url else ""
 
     def namespace_of(self, title: str) -> int:
@@ -72,6 +74,8 @@ def site_from_head(
     fields: dict[str, str], namespaces: tuple[tuple[int, str], ...], xml_language: str, file_name: str
 ) -> SiteInfo:
     """Build a ``SiteInfo`` from the texts of ``<siteinfo>``; what is missing comes from the base URL or file name."""
+    from urllib.parse import urlsplit
+
     base = fields.get("base", "")
     article_url = base[: base.rfind("/") + 1] if base.count("/") > 2 else ""
     code, db = _from_host(urlsplit(base).hostname or "")
@@ -103,7 +107,7 @@ def _from_host(host: str) -> tuple[str, str]:
 @cache
 def facts() -> dict:
     """The built-in names, read once."""
-    return json.loads((Path(__file__).parent / "data" / "mediawiki.json").read_text("utf-8"))
+    return json.loads(read_data("mediawiki.json"))
 
 
 _CANONICAL = {

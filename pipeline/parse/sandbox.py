@@ -1,9 +1,11 @@
 """Calls that cannot hang or fill the machine: a worker process, kept between calls and killed when it must be.
 
 A regular expression or a C parser that runs away is deaf to Python's signal handlers and to threads; only a process can
-be ended. One worker serves all calls of a ``Sandbox``, so that a call costs a round trip through a pipe (tens of
-microseconds), and a new one is started only after a death. It is a fresh interpreter, not a fork: the caller may hold
-threads and locks.
+be ended. One worker serves all calls of a ``Sandbox``, and a new one is started only after a death. It is a fresh
+interpreter, not a fork: the caller may hold threads and locks.
+
+Calls travel in batches, so that the two processes seldom wait for one another. The limits are each call's own: a batch
+whose worker fails is judged again call by call, and only what fails alone has failed.
 
 The time limit is processor time, which the kernel counts and enforces (``setitimer``, ``ITIMER_PROF``): a busy machine
 makes a call wait, but costs it nothing. Memory that a worker has left over from earlier calls does not count against a
@@ -21,15 +23,17 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from importlib import import_module
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 from pipeline.errors import CorpusmillError
 
-_PIPE = 1 << 20  # bytes that a pipe holds: a page goes through in one piece, without turns between the processes
+_PIPE = 1 << 20  # bytes that a pipe holds: a batch goes through in one piece, without turns between the processes
 _PATIENCE = 100  # elapsed seconds to wait for an answer, a second of processor time
+_MOST_PATIENCE = 1_000_000.0  # what the system call takes
+# Where a worker, which reads no .pth files, finds this package when it is installed editable.
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 class Killed(Exception):
@@ -41,6 +45,27 @@ class Killed(Exception):
 
     def __reduce__(self) -> tuple:
         return Killed, (self.limit, self.threshold)
+
+
+Outcome = tuple[Any, Exception | None]  # of a call: its value, or what it raised
+
+
+class Batch:
+    """Calls that were sent to a worker."""
+
+    def __init__(self, sandbox: Sandbox, calls: Sequence[tuple]):
+        self.calls, self.fresh = calls, False  # fresh: the worker had no call before them
+        self.results: list[Outcome] | None = None if calls else []
+        self._sandbox = sandbox
+
+    def outcomes(self) -> list[Outcome]:
+        """What the calls gave, in their order; waits for it."""
+        with self._sandbox._busy:
+            if self.results is None:
+                self._sandbox._take_in()
+        if self.results is None:
+            raise RuntimeError("the batch was lost with its worker")
+        return self.results
 
 
 class Sandbox:
@@ -57,6 +82,11 @@ class Sandbox:
     ``timeout`` (processor time of the worker); ``memory`` (its whole address space, or a kill by the kernel);
     ``crash``: any other death. ``CorpusmillError`` says that the worker neither works nor answers, which is no fault
     of the call.
+
+    >>> with Sandbox(textwrap.shorten, timeout_s=30, memory_mb=1024) as shorten:
+    ...     batch = shorten.send([("four words are here", 14), ("two words", 14)])
+    ...     [value for value, error in batch.outcomes()]
+    ['four [...]', 'two words']
     """
 
     def __init__(self, function: Callable[..., Any] | str, *, timeout_s: float, memory_mb: int):
@@ -66,66 +96,101 @@ class Sandbox:
         self._name, self.timeout_s, self.memory_mb = name, timeout_s, memory_mb
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0  # the process that started the worker: a fork of it must not talk on its pipes
+        self._sent: Batch | None = None  # the one batch that the worker has
         self._busy = threading.Lock()
 
     def __call__(self, *args: Any) -> Any:
         """Call the function; the worker starts with the first call. Threads take turns."""
-        with self._busy:
-            used = self._owner == os.getpid()
-            try:
-                return self._call(args)
-            except Killed as killed:
-                if not used or killed.limit == "timeout":
-                    raise
-            return self._call(args)
-
-    def _call(self, args: tuple) -> Any:
-        if self._owner != os.getpid():
-            self._start()
-        try:
-            outcome, value = self._ask(args, self.timeout_s)
-            if outcome == "memory":
-                raise Killed("memory", float(self.memory_mb))
-        except BaseException:
-            self.close()  # a worker that was interrupted, or that ran out of memory, is in no known state
-            raise
-        if outcome == "raised":
-            raise value
+        value, error = self.send([args]).outcomes()[0]
+        if error is not None:
+            raise error
         return value
+
+    def send(self, calls: Sequence[tuple]) -> Batch:
+        """Give the worker a batch of arguments, and go on while it works.
+
+        It holds one batch: the one sent before is waited for first, whoever sent it.
+        """
+        batch = Batch(self, calls)
+        with self._busy:
+            self._take_in()
+            if calls:
+                batch.fresh = self._owner != os.getpid()
+                if batch.fresh:
+                    self._start()
+                self._sent = batch
+                with contextlib.suppress(ConnectionError):  # a death shows when the answer is waited for
+                    self._write(calls)
+        return batch
+
+    def _take_in(self) -> None:
+        """Wait for the answer to the batch that was sent, if there is one."""
+        batch, self._sent = self._sent, None
+        if batch is not None and self._owner == os.getpid():
+            batch.results = self._judged(batch.calls, batch.fresh)
+
+    def _judged(self, calls: Sequence[tuple], fresh: bool) -> list[Outcome]:
+        """The outcomes of calls that were sent; where the worker fails, of each alone."""
+        try:
+            return self._answer(len(calls), self.timeout_s)
+        except Killed as killed:
+            if len(calls) == 1 and (fresh or killed.limit == "timeout"):
+                return [(None, killed)]
+        outcomes: list[Outcome] = []
+        for call in calls:
+            fresh = self._owner != os.getpid()
+            if fresh:
+                self._start()
+            with contextlib.suppress(ConnectionError):
+                self._write([call])
+            outcomes += self._judged([call], fresh)
+        return outcomes
 
     def _start(self) -> None:
         self._owner = os.getpid()
+        # -S: the path is this process's own, and looking through site-packages for it takes longer than all else.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from pipeline.parse.sandbox import work; work()"],
+            [sys.executable, "-S", "-c", "from pipeline.parse.sandbox_worker import work; work()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # one BLAS thread: each reserves address space, which the memory limit would count
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), _ROOT]),
+                "OPENBLAS_NUM_THREADS": "1",
+            },
         )
         for pipe in filter(None, (self._process.stdin, self._process.stdout)):
             with contextlib.suppress(OSError):  # the user may have no more room for pipes
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
         try:
-            outcome, value = self._ask((self._name, self.timeout_s, self.memory_mb), 60.0)
+            with contextlib.suppress(ConnectionError):
+                self._write((self._name, self.timeout_s, self.memory_mb))
+            ((_, error),) = self._answer(1, 60.0)
         except Killed:
-            self.close()
             raise RuntimeError(f"the sandbox for {self._name} died at its start; its message is on stderr") from None
-        except BaseException:
+        if error is not None:
             self.close()
-            raise
-        if outcome == "raised":
-            self.close()
-            raise value
+            raise error
 
-    def _ask(self, message: tuple, timeout_s: float) -> tuple[str, Any]:
-        """Send a message to the worker and return its answer."""
+    def _write(self, message: Any) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))  # whole, in one piece
+            self._process.stdin.flush()
+        except ConnectionError:
+            raise
+        except BaseException:
+            self.close()  # a worker that got half a message is in no known state
+            raise
+
+    def _answer(self, count: int, timeout_s: float) -> list[Outcome]:
+        """The worker's answer to ``count`` calls; ``Killed``, with the worker ended, where there is none."""
+        assert self._process is not None
         assert self._process.stdout is not None
         try:
-            pickle.dump(message, self._process.stdin, pickle.HIGHEST_PROTOCOL)
-            self._process.stdin.flush()
-            patience = max(_PATIENCE * timeout_s, 60.0)
+            patience = min(max(_PATIENCE * timeout_s, 60.0) * count, _MOST_PATIENCE)
             answer = select.poll()
             answer.register(self._process.stdout, select.POLLIN)
             if not answer.poll(1000 * patience):
@@ -134,12 +199,21 @@ class Sandbox:
                     f" time: nothing came in {patience:g} s",
                     mend="see what holds it up (memory, a stopped process), then run the same command again",
                 )
-            return pickle.load(self._process.stdout)
+            outcomes: list[Outcome] = []
+            while len(outcomes) < count:
+                outcomes.append(pickle.load(self._process.stdout))
+                if isinstance(outcomes[-1][1], MemoryError):
+                    raise Killed("memory", float(self.memory_mb))
+            return outcomes
         except (EOFError, ConnectionError, pickle.UnpicklingError):
             status = self._process.wait()
+            self.close()
             if status == -signal.SIGPROF:
                 raise Killed("timeout", timeout_s) from None
             raise Killed("memory" if status == -signal.SIGKILL else "crash", float(self.memory_mb)) from None
+        except BaseException:
+            self.close()  # a worker that was interrupted, or that ran out of memory, is in no known state
+            raise
 
     def close(self) -> None:
         """End the worker, whatever it is doing."""
@@ -150,7 +224,7 @@ class Sandbox:
                 if pipe is not None:
                     with contextlib.suppress(BrokenPipeError):  # what was not sent is not wanted any more
                         pipe.close()
-        self._process, self._owner = None, 0
+        self._process, self._owner, self._sent = None, 0, None
 
     def __enter__(self) -> Sandbox:
         return self
@@ -159,51 +233,3 @@ class Sandbox:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def work() -> None:
-    """The worker: import the function, then answer calls until the pipe closes, which it does when the caller dies."""
-    import resource
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the caller's to handle
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)  # the end of the time limit ends the process, whatever it is doing
-    calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the function prints must not stand among the answers
-    name, timeout_s, memory_mb = pickle.load(calls)
-    try:
-        module, _, qualified = name.partition(":")
-        function: Any = import_module(module)
-        for part in qualified.split("."):
-            function = getattr(function, part)
-    except (ImportError, AttributeError) as error:
-        _answer(answers, "raised", error)
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _answer(answers, "value", None)
-    while True:
-        signal.setitimer(signal.ITIMER_PROF, timeout_s)  # from now on, of processor time; waiting for a call takes none
-        args = value = None
-        try:
-            args = pickle.load(calls)
-        except EOFError:
-            return
-        except MemoryError:
-            _answer(answers, "memory", None)
-            continue
-        try:
-            value = function(*args)
-            _answer(answers, "value", value)
-        except MemoryError:
-            args = value = None
-            _answer(answers, "memory", None)
-        except BrokenPipeError:  # the caller died while we worked
-            return
-        except Exception as error:  # noqa: BLE001 (raised again in the caller)
-            _answer(answers, "raised", error)
-
-
-def _answer(answers: BinaryIO, outcome: str, value: Any) -> None:
-    data = pickle.dumps((outcome, value), pickle.HIGHEST_PROTOCOL)  # whole before its first byte goes out
-    answers.write(data)
-    answers.flush()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from functools import cache, lru_cache, partial
-from pathlib import Path
 
 from pipeline.parse.mediawiki_site import SiteInfo, language_codes, namespace_numbers
 from pipeline.parse.wikitext_brackets import (
@@ -24,6 +23,7 @@ from pipeline.parse.wikitext_brackets import (
     take_extensions,
     without_private,
 )
+from pipeline.parse.wikitext_data import read_data
 from pipeline.parse.wikitext_functions import to_script
 from pipeline.parse.wikitext_lines import render_lines, resolve_tables, table_rows
 from pipeline.parse.wikitext_options import DEFAULTS, Options
@@ -139,7 +139,7 @@ def _pipe_trick(target: str) -> str:
 @cache
 def _sections() -> dict[str, frozenset[str]]:
     """Headings by language, lower case."""
-    lines = (Path(__file__).parent / "data" / "sections.txt").read_text("utf-8").splitlines()
+    lines = read_data("sections.txt").splitlines()
     pairs = (line.partition(" = ") for line in lines if not line.startswith("#"))
     return {language: frozenset(headings.split(", ")) for language, _, headings in pairs}
 
@@ -200,14 +200,14 @@ def _external(match: re.Match[str]) -> str:
 
 _SPACES = "\t\u00a0\u2007\u2009\u200a\u202f"
 _INVISIBLE = "\u00ad\u200b\u200e\u200f\u2028\u2029\u2060\ufeff\u007f\x00\x03\x04\x05\x06\x07\x08"
+_UNTIDY = re.compile(f"[{_SPACES}{_INVISIBLE}]")
+_SPACE_RUN = re.compile("  +")
+_PLAIN = bytes((0x0A, *range(0x20, 0x7F)))
 
 
 def _tidy(text: str) -> str:
     """No-break and thin spaces as spaces, invisible marks gone, one space for several."""
-    for character in _SPACES:
-        text = text.replace(character, " ")
-    for character in _INVISIBLE:
-        text = text.replace(character, "")
-    while "  " in text:
-        text = text.replace("  ", " ")
-    return text
+    rare = text.encode("utf-8", "ignore").translate(None, _PLAIN).decode("utf-8")  # to look through these takes no time
+    for character in set(_UNTIDY.findall(rare)):
+        text = text.replace(character, " " if character in _SPACES else "")
+    return _SPACE_RUN.sub(" ", text)

@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.parse.mediawiki_site import language_codes
+from pipeline.parse.wikitext_data import read_data
 from pipeline.parse.wikitext_units import convert, group
 
 Args = dict[str, str]
@@ -454,9 +454,11 @@ _MONTH_NUMBERS = frozenset(map(str, range(1, 13)))
 
 
 @cache
-def _data(name: str) -> dict[str, Any]:
-    """Names by the language they are written in, from the Unicode CLDR."""
-    return json.loads((Path(__file__).parent / "data" / f"{name}.json").read_text("utf-8"))
+def _names(table: str, language: str) -> Any:
+    """What a table from the Unicode CLDR has in a language, or {}; each line is a language, and only that is parsed."""
+    begin = f'"{language}": '
+    lines = read_data(f"{table}.json").splitlines()
+    return next((json.loads(line[len(begin) :].rstrip(",")) for line in lines if line.startswith(begin)), {})
 
 
 def format_date(parts: list[str], language: str, day_first: bool = False) -> str:
@@ -464,7 +466,7 @@ def format_date(parts: list[str], language: str, day_first: bool = False) -> str
     year, month, day = [*parts, "", "", ""][:3]
     if language in ("ja", "zh"):
         return year + "年" + (f"{month.lstrip('0')}月" if month else "") + (f"{day.lstrip('0')}日" if day else "")
-    whole, *names = _data("calendar").get(language) or _data("calendar")["en"]
+    whole, *names = _names("calendar", language) or _names("calendar", "en")
     name = names[int(month) - 1] if month.lstrip("0") in _MONTH_NUMBERS else month
     day = day.lstrip("0") if day.isdigit() else day
     if not day or not name:
@@ -614,7 +616,7 @@ def _short_names(language: str) -> dict[str, str]:
 
 def language_name(code: str, language: str) -> str:
     """The name of a language in another one, or "" where it is not known."""
-    names, short = _data("languages").get(language, {}), _short_names(language)
+    names, short = _names("languages", language), _short_names(language)
     code = _OTHER_CODES.get(code.lower(), code.lower())
     base = code.partition("-")[0]
     name = short.get(code) or short.get(base) or names.get(code) or names.get(base, "")
@@ -638,7 +640,7 @@ def _sport_codes() -> dict[str, str]:
 
 def country_name(code: str, language: str) -> str:
     """The name of a country by its code of three letters (ISO 3166, and those of sport), or "" where it has none."""
-    names = _data("countries").get(language, {})
+    names = _names("countries", language)
     return names.get(code) or names.get(_sport_codes().get(code, ""), "")
 
 

@@ -192,11 +192,12 @@ def mend(line: str) -> str:
     for piece in pieces:
         right = piece.lstrip(_SPACE)
         spaced = spaced or len(right) < len(piece)
-        if not right:
+        if not right.strip():  # nothing, or spaces of another kind
+            spaced = spaced or bool(right)
             continue
         if not out:
             right = right.lstrip(_SPACE + ",;、，；")
-            if not right:
+            if not right.strip():
                 continue
             out.append(right.rstrip())
         elif out[-1][-1] in _OPENING:
@@ -209,7 +210,7 @@ def mend(line: str) -> str:
                 spaced = True
                 continue
             if out[-1][-1] in ",;:、，；：":
-                out[-1] = out[-1][:-1]
+                out[-1:] = filter(None, (out[-1][:-1],))
             keeps_space = right[0] in ";:!?" and len(right) < len(piece)  # as French and others write
             out.append((" " if keeps_space else "") + right.rstrip())
         else:

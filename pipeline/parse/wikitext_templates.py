@@ -18,10 +18,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.parse.wikitext_brackets import HOLE, LOST
+from pipeline.parse.wikitext_data import read_data
 from pipeline.parse.wikitext_functions import FUNCTIONS, PARSER_FUNCTIONS, VARIABLES, Args, Call, country_name
 
 Rule = Callable[[Args], str]
@@ -122,16 +122,18 @@ def _group(parts: list, args: Args) -> tuple[str, int, int]:
 
 @cache
 def _table(language: str) -> dict[str, str]:
-    path = Path(__file__).parent / "data" / f"templates.{language}.txt"
-    if not path.exists():
+    name = f"templates.{language}.txt"
+    try:
+        lines = read_data(name).splitlines()
+    except FileNotFoundError:
         return {}
     table: dict[str, str] = {}
-    for line in path.read_text("utf-8").splitlines():
+    for line in lines:
         if not line.strip() or line.startswith("# "):
             continue
         names, equals, rule = line.partition(" = ")
         if not equals:
-            raise UsageError(f"{path.name}: no rule in {line!r}")
+            raise UsageError(f"{name}: no rule in {line!r}")
         for name in names.split(", "):
             table[name.strip().lower()] = rule.strip()
     return table
@@ -149,7 +151,7 @@ class Templates:
         self._patterns = [(re.compile(name[1:-1]), rule) for name, rule in patterns]
         starred = ((name[:-1], rule) for name, rule in rules.items() if name.endswith("*"))
         self._starred = sorted(starred, key=lambda item: -len(item[0]))
-        for name, rule in rules.items():  # a wrong rule is refused before the first page
+        for name, rule in own.items():  # a wrong rule is refused before the first page
             compile_rule(rule, self.language, name)
         self._cache: dict[str, Rule | None] = {}
 

@@ -74,6 +74,47 @@ def test_a_crash_is_named():
         assert caught.value.limit == "crash"
 
 
+def test_a_batch_fails_call_by_call():
+    with Sandbox(judge, timeout_s=0.3, memory_mb=1024) as call:
+        batch = call.send([("a",), ("hang",), ("b",), ("raise",), ("swell",), ("crash",), ("c",)])
+        outcomes = batch.outcomes()
+    kinds = [value or getattr(error, "limit", str(error)) for value, error in outcomes]
+    assert kinds == ["a", "timeout", "b", "no", "memory", "crash", "c"]
+
+
+def test_batches_are_told_apart():
+    with Sandbox(divmod, timeout_s=60, memory_mb=1024) as call:
+        abandoned, first = call.send([(9, 2)]), call.send([(7, 2), (7, 0)])
+        assert call(5, 3) == (1, 2)  # while a batch is on its way
+        second = call.send([])
+        assert (second.outcomes(), abandoned.outcomes()) == ([], [((4, 1), None)])
+        (value, error), (nothing, fault) = first.outcomes()
+        assert (value, error, nothing, type(fault)) == ((3, 1), None, None, ZeroDivisionError)
+
+
+def test_an_answer_that_cannot_travel_is_an_error():
+    with Sandbox(judge, timeout_s=60, memory_mb=1024) as call:
+        (_, error), (value, _) = call.send([("unpicklable",), ("a",)]).outcomes()
+        assert "pickle" in str(error)
+        assert value == "a"
+        assert call.send([("b",)] * 5000).outcomes() == [("b", None)] * 5000
+
+
+def judge(word: str) -> object:
+    match word:
+        case "hang":
+            return pow(3, 10**9)
+        case "raise":
+            raise ValueError("no")
+        case "swell":
+            return len(bytes(2 << 30))
+        case "crash":
+            os._exit(3)
+        case "unpicklable":
+            return lambda: None
+    return word
+
+
 def test_no_worker_outlives_its_sandbox():
     with Sandbox(os.getpid, timeout_s=60, memory_mb=1024) as pid:
         worker = pid()

@@ -2,13 +2,14 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.parse import mediawiki
+from pipeline.parse import mediawiki, wikitext, wikitext_templates
 from pipeline.parse.mediawiki_site import SiteInfo
 from pipeline.parse.wikitext import Options, render
 from tests.shared import shared
@@ -419,3 +420,18 @@ def test_rendering_does_not_depend_on_the_hash_seed():
         for seed in ("1", "2", "3")
     }  # fmt: skip
     assert len(seen) == 1
+
+
+def test_every_built_in_template_rule_compiles():
+    folder = Path(wikitext.__file__).parent / "data"
+    for path in sorted(folder.glob("templates.*.txt")):
+        table = wikitext_templates._table(path.name.split(".")[1])
+        assert table, path
+        for name, rule in table.items():
+            wikitext_templates.compile_rule(rule, "en", name)
+
+
+@pytest.mark.parametrize("between", [", ", "\u00a0", "\u3000", ",\u00a0"])
+def test_nothing_but_marks_between_two_holes(between: str):
+    assert render(f"[[File:a.jpg]]{between}[[File:b.jpg]]{between}[[File:c.jpg]]. b") == ". b"
+    assert render(f"a [[File:a.jpg]]{between}[[File:b.jpg]] b") == "a b"
