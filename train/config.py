@@ -189,7 +189,9 @@ class TrainConfig(_Section):
         default=None, ge=1, description="processes that share each batch; default: one a GPU, one on the CPU"
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="of matrix products; auto: bf16 where the hardware has it"
+        default="auto",
+        description="of matrix products, and with bf16 on a GPU of what flows from block to block; auto: bf16 where "
+        "the hardware has it",
     )
     compile: bool | None = Field(
         default=None,

@@ -63,6 +63,15 @@ def precision_of(wanted: str, device: torch.device) -> str:
     return "bf16" if fast else "fp32"
 
 
+def needs_scaling(config: TransformerConfig | RecurrentConfig, precision: str, device: torch.device) -> bool:
+    """Whether gradients may fall below what half precision can tell from 0: fp16 by name, and torch's recurrent kernels
+    on a GPU, which autocast runs in fp16 whatever type it is given.
+    """
+    return precision == "fp16" or (
+        precision == "bf16" and device.type == "cuda" and isinstance(config, RecurrentConfig)
+    )
+
+
 def autocast(device: torch.device, precision: str) -> Any:
     """The context in which products are taken in ``precision``."""
     return torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32")
@@ -71,20 +80,18 @@ def autocast(device: torch.device, precision: str) -> Any:
 def compiled(model: LanguageModel, config: TrainConfig, precision: str, rows: int, say: Callable[[str], None]) -> bool:
     """Compile what training goes through, where that is wanted and works; tried once with ``rows`` sequences.
 
-    Recurrent cores are kernels of their own and stay as they are. What cannot be compiled runs uncompiled, and ``say``
-    is told why. Gives whether it is compiled.
+    Recurrent cores are kernels of their own and stay as they are: only their output layer is compiled. What cannot be
+    compiled runs uncompiled, and ``say`` is told why. Gives whether it is compiled.
     """
     device = next(model.parameters()).device
     wanted = device.type == "cuda" if config.compile is None else config.compile
     if not wanted:
         return False
-    if isinstance(config.model, RecurrentConfig):
-        if config.compile:
-            say(f"torch.compile is off: a {config.model.kind} runs in kernels of its own")
-        return False
     eager = model.through, model.softmax
     trial = torch.zeros(rows, config.context, dtype=torch.int64, device=device)
-    model.through, model.softmax = torch.compile(model.through), torch.compile(softmax_gradient_to_compile)
+    if isinstance(config.model, TransformerConfig):  # with document_mask, the number of documents differs
+        model.through = torch.compile(model.through, dynamic=None if config.model.document_mask else False)
+    model.softmax = torch.compile(softmax_gradient_to_compile, dynamic=False)
     try:
         with torch.random.fork_rng():
             model.train()

@@ -16,6 +16,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,16 @@ def _follow(group: Group, config: TrainConfig, shards_dir: str, run_dir: str) ->
     _fit(trainer, saved, threading.Event(), None)
 
 
+@dataclass(frozen=True)
+class _Taken:
+    """A step that was enqueued: its number, learning rate and targets, and on the device its nats and gradient norm."""
+
+    step: int
+    lr: float
+    tokens: int
+    measured: Tensor
+
+
 class Trainer:
     """The numbers of a run: what a checkpoint holds, and how one step changes it."""
 
@@ -144,12 +155,18 @@ class Trainer:
         self.optimizer = optim.build(self.model, config.optimizer)
         self.flops = device.flops_per_token(config.model, n_parameters, config.context)
         self._called: Any = self.group.wrap(self.model, self.device)
-        self._scaler = torch.amp.GradScaler(self.device.type) if self.precision == "fp16" else None
+        scaled = device.needs_scaling(config.model, self.precision, self.device)
+        self._scaler = torch.amp.GradScaler(self.device.type) if scaled else None
         self.batches = self._reading((self.group.number, self.group.count))
         self.step = 0
         self.tokens = 0
         self.skipped = 0
         self.stopping = False
+        # A GPU is given one step after another without a wait, where it can judge by itself whether a step is sound.
+        alone = self.group.count == 1 and not config.optimizer.skip_spikes
+        self.runs_ahead = self.device.type == "cuda" and alone and self.optimizer.judges
+        self._unread: list[_Taken] = []
+        self._nats, self._counted, self._last = 0.0, 0, (0.0, 0.0)  # since the last `figures`
         self._usual = 0.0  # running mean of gradient norms
         self._carried: list[State] = [None] * (config.batch // self.group.count // self._rows)
 
@@ -169,12 +186,17 @@ class Trainer:
                 targets = targets.pin_memory().to(self.device, non_blocking=True)
         return batch, inputs, targets
 
-    def take_step(self, prepared: tuple[Batch, Tensor, Tensor], stop: bool = False) -> dict[str, float]:
-        """Forward, backward and update on one batch; gives ``loss`` (nats a target), ``lr`` and ``gradient_norm``.
+    def take_step(self, prepared: tuple[Batch, Tensor, Tensor]) -> dict[str, float]:
+        """One step, waited for; gives its `figures`."""
+        self.enqueue(prepared)
+        return self.figures()
+
+    def enqueue(self, prepared: tuple[Batch, Tensor, Tensor], stop: bool = False) -> None:
+        """Forward, backward and update on one batch, perhaps still to be done when this returns.
 
         Gradients of micro-batches are weighted by their targets, so that the split into micro-batches changes nothing
-        but memory. Raises CorpusmillError, with the weights untouched, where the loss is no longer a number.
-        ``stop`` in any process sets ``stopping`` in all.
+        but memory. Where the loss is no longer a number the weights stay as they are and CorpusmillError is raised,
+        here or, with ``runs_ahead``, by `figures`. ``stop`` in any process sets ``stopping`` in all.
         """
         batch, inputs, targets = prepared
         self.model.train()
@@ -188,13 +210,24 @@ class Trainer:
         if self.group.count > 1:
             shared = self.group.sum(torch.stack((nats, nats.new_tensor(float(stop)))))
             nats, stop = shared[0], bool(shared[1])
-        total_nats, total_norm = torch.stack((nats, norm)).tolist()  # the one wait for the device in a step
-        loss = total_nats / batch.total
+        taken = _Taken(self.step, lr, batch.total, torch.stack((nats, norm)))
+        if self.runs_ahead:
+            self._unread.append(taken)
+            self._update(~torch.isfinite(taken.measured).all())
+        else:
+            self._update(self._judge(taken))
+        self.optimizer.zero_grad()
         self.stopping = stop
-        self._update(loss, total_norm)
         self.step += 1
         self.tokens += batch.total
-        return {"loss": loss, "lr": lr, "gradient_norm": total_norm}
+
+    def figures(self) -> dict[str, float]:
+        """``loss`` (mean nats a target since this was asked last), ``lr`` and ``gradient_norm`` (of the last step)."""
+        self._look()
+        lr, norm = self._last
+        loss = self._nats / self._counted
+        self._nats, self._counted = 0.0, 0
+        return {"loss": loss, "lr": lr, "gradient_norm": norm}
 
     def _backward(self, batch: Batch, inputs: tuple[Tensor, ...], targets: tuple[Tensor, ...]) -> Tensor:
         """Add the gradients of all micro-batches; gives their summed nats."""
@@ -216,33 +249,47 @@ class Trainer:
             raise device.refusal(self.config, self._rows, each, device.memory_free(self.device)) from error
         return nats
 
-    def _update(self, loss: float, norm: float) -> None:
-        """Step the optimizers, unless the loss or the gradient says not to."""
+    def _look(self) -> None:
+        """Wait for the steps that were enqueued, and judge them."""
+        unread, self._unread = self._unread, []
+        for taken in unread:
+            self._judge(taken)
+
+    def _judge(self, taken: _Taken) -> bool:
+        """Count a step in; gives whether it is a spike, to be left out. Raises where it is no number."""
         config = self.config.optimizer
+        nats, norm = taken.measured.tolist()  # waits for the device
+        loss = nats / taken.tokens
         overflowed = self._scaler is not None and math.isfinite(loss) and not math.isfinite(norm)
         if self._scaler is not None and overflowed and self._scaler.get_scale() < 1:
             overflowed = False  # half precision is not the cause
         if not overflowed and not (math.isfinite(loss) and math.isfinite(norm)):
-            raise self._diverged(loss, norm)
-        spike = bool(config.skip_spikes) and self.step >= _SETTLING and norm > config.skip_spikes * self._usual
+            raise self._diverged(taken.step, loss, norm)
+        self._nats += loss * taken.tokens
+        self._counted += taken.tokens
+        self._last = taken.lr, norm
+        spike = bool(config.skip_spikes) and taken.step >= _SETTLING and norm > config.skip_spikes * self._usual
         if overflowed or spike:
             self.skipped += 1
         else:
             self._usual = norm if not self._usual else 0.95 * self._usual + 0.05 * norm
-        if self._scaler is not None:
-            for part in self.optimizer.parts:
-                if not spike:
-                    self._scaler.step(part)  # does nothing after an overflow
-            self._scaler.update()
-        elif not spike:
-            self.optimizer.step()
-        self.optimizer.zero_grad()
+        return spike
 
-    def _diverged(self, loss: float, norm: float) -> CorpusmillError:
-        starts = [int(start) for start in self._reading((0, 1)).batch(self.step).starts if start >= 0]
+    def _update(self, unless: bool | Tensor) -> None:
+        """Step the optimizers, unless the host or the device has found that the step is to be left out."""
+        if self._scaler is None:
+            self.optimizer.step(unless)
+            return
+        for part in self.optimizer.parts:
+            if unless is not True:
+                self._scaler.step(part)  # does nothing after an overflow, which it sees by itself
+        self._scaler.update()
+
+    def _diverged(self, step: int, loss: float, norm: float) -> CorpusmillError:
+        starts = [int(start) for start in self._reading((0, 1)).batch(step).starts if start >= 0]
         ids = ", ".join(dict.fromkeys(self.training.document_at(start).id.hex() for start in starts[:8]))
         return CorpusmillError(
-            f"training diverged at step {self.step + 1}: loss {loss}, gradient norm {norm}; "
+            f"training diverged at step {step + 1}: loss {loss}, gradient norm {norm}; "
             f"the batch's sequences begin in documents {ids}{', ...' if len(starts) > 8 else ''}",
             file=str(self.training.directory),
             mend="lower optimizer.lr or lengthen schedule.warmup, and train under another run name",
@@ -250,6 +297,7 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """What training must remember beside the weights, over all processes."""
+        self._look()
         carried: State = None
         if self.model.carries_state and self._carried[0] is not None:
             mine = self.model.join(self._carried) if len(self._carried) > 1 else self._carried[0]
@@ -342,19 +390,16 @@ def _fit(
     nothing is lost by it. Without a recorder (a process that follows) nothing is written.
     """
     config = trainer.config
-    nats, counted, mark, waited = 0.0, trainer.tokens, time.perf_counter(), 0.0
+    counted, mark, waited = trainer.tokens, time.perf_counter(), 0.0
     batches = Prefetch(trainer.batches, trainer.step, config.steps, trainer.prepare)
     for batch in batches:
-        before = trainer.tokens
-        row = trainer.take_step(batch, stop.is_set())
-        nats += row["loss"] * (trainer.tokens - before)
+        trainer.enqueue(batch, stop.is_set())
         last = trainer.step == config.steps or trainer.stopping
         evaluates = bool(config.eval_every) and trainer.step % config.eval_every == 0 and not last
         saves = last or evaluates or trainer.step % config.save_every == 0
         if recorder is not None and (saves or trainer.step % config.log_every == 0):
-            tokens = trainer.tokens - counted
-            values = {**row, "loss": nats / tokens}
-            recorder.row(values, time.perf_counter() - mark, tokens, batches.waited - waited)
+            values = trainer.figures()
+            recorder.row(values, time.perf_counter() - mark, trainer.tokens - counted, batches.waited - waited)
         if saves:
             state = trainer.state()
             if recorder is not None:
@@ -362,7 +407,7 @@ def _fit(
         if evaluates and recorder is not None:
             recorder.evaluate()
         if saves or trainer.step % config.log_every == 0:
-            nats, counted, mark, waited = 0.0, trainer.tokens, time.perf_counter(), batches.waited
+            counted, mark, waited = trainer.tokens, time.perf_counter(), batches.waited
         if last:
             break
     return saved

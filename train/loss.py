@@ -15,8 +15,11 @@ from torch import Tensor
 
 from train.batches import IGNORE
 
-_LOGITS = {"cpu": 1 << 22, "cuda": 1 << 28}  # logits alive at once: within a CPU's cache, large enough to fill a GPU
-
+_CACHED = 1 << 22  # logits alive at once on a CPU: within its cache
+_MEMORY = (
+    80  # bytes of a GPU's memory for each logit alive at once: few large products, a twentieth of it in half precision
+)
+_TILE = 128  # rows of a block of a GPU's product
 
 Softmax = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -72,8 +75,17 @@ def score(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tens
 
 
 def _chunks(hidden: Tensor, targets: Tensor, vocabulary: int) -> Any:
-    rows = max(1, _LOGITS.get(hidden.device.type, 1 << 22) // vocabulary)
+    if hidden.is_cuda:
+        rows = even(len(hidden), torch.cuda.get_device_properties(hidden.device).total_memory // _MEMORY // vocabulary)
+    else:
+        rows = max(1, _CACHED // vocabulary)
     return zip(hidden.split(rows), targets.split(rows), strict=True)
+
+
+def even(count: int, most: int) -> int:
+    """Rows of each of the fewest chunks of ``count`` rows with at most ``most`` each: alike, and of whole tiles."""
+    chunks = -(-count // max(most // _TILE * _TILE, _TILE))
+    return max(-(-count // (chunks * _TILE)) * _TILE, 1) if chunks else 1
 
 
 class _LinearCrossEntropy(torch.autograd.Function):

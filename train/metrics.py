@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import CorpusmillError
+from pipeline.progress import say
 from pipeline.storage import TEMPORARY
 
 COLUMNS = (
@@ -35,8 +36,6 @@ class Metrics:
     """
 
     def __init__(self, run_dir: Path, step: int):
-        from torch.utils.tensorboard import SummaryWriter
-
         self.run_dir = run_dir
         self.path = path = run_dir / "metrics.csv"
         rows = [row for row in read(path) if int(row["step"]) <= step]
@@ -49,14 +48,14 @@ class Metrics:
         os.replace(temporary, path)
         self._file = open(path, "a", newline="")  # noqa: SIM115  closed by close()
         self._csv = csv.DictWriter(self._file, COLUMNS)
-        self._board = SummaryWriter(str(run_dir / "tensorboard"), purge_step=step + 1 if step else None)
+        self._board = _board(run_dir / "tensorboard", step)
 
     def write(self, row: dict[str, Any]) -> None:
         """Add one row; columns it lacks stay empty. Raises CorpusmillError where the disk refuses."""
         try:
             self._csv.writerow({name: row.get(name, "") for name in COLUMNS})
             self._file.flush()
-            for name in COLUMNS[2:]:
+            for name in COLUMNS[2:] if self._board is not None else ():
                 if name in row:
                     self._board.add_scalar(name, row[name], row["step"])
         except OSError as error:
@@ -71,7 +70,18 @@ class Metrics:
         with contextlib.suppress(OSError):  # a full disk was told by `write`; the next run drops a row cut short
             self._file.close()
         with contextlib.suppress(OSError):
-            self._board.close()
+            if self._board is not None:
+                self._board.close()
+
+
+def _board(folder: Path, step: int) -> Any:
+    """A writer of TensorBoard events; None where it is not installed, which is said."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        say("TensorBoard is not installed: the learning curve is in metrics.csv alone")
+        return None
+    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -25,7 +25,7 @@ class LanguageModel(nn.Module):
 
     carries_state = False  # whether training carries the state from batch to batch
     context: int | None = None  # tokens that a Transformer sees at once
-    through: Any  # of a Transformer: what training goes through, eager or compiled
+    through: Any = None  # of a Transformer: what training goes through, eager or compiled
 
     def __init__(self, vocab_size: int, d_model: int):
         super().__init__()

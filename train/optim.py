@@ -25,10 +25,22 @@ class Optimizers:
             for group in part.param_groups:
                 group["lr"] = lr
 
-    def step(self) -> None:
-        """Update all parameters."""
+    @property
+    def judges(self) -> bool:
+        """Whether `step` can leave an update out on the device, without a look from the host: fused kernels do."""
+        return all(part.defaults.get("fused") for part in self.parts)
+
+    def step(self, unless: bool | Tensor = False) -> None:
+        """Update all parameters; where ``unless``, change nothing. A boolean on the device takes `judges`."""
+        if unless is True:
+            return
         for part in self.parts:
-            part.step()
+            if unless is False:
+                part.step()
+            else:
+                part.found_inf = unless.float()  # type: ignore[attr-defined]  # as a GradScaler tells fused kernels
+                part.step()
+                del part.found_inf  # type: ignore[attr-defined]
 
     def zero_grad(self) -> None:
         """Forget all gradients."""

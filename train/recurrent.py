@@ -120,7 +120,9 @@ class Recurrent(LanguageModel):
 
     def _run(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """The core on (B, T, d): all layers at once, or one by one where something must happen between or in them."""
-        if not (self.training and (self.weight_p or (self.variational and self.core.num_layers > 1))):
+        # A GPU's kernel for all layers would draw its dropout from a generator of its own, which no checkpoint holds.
+        between = self.core.num_layers > 1 and (self.variational or (x.is_cuda and self.p > 0))
+        if not (self.training and (self.weight_p or between)):
             return self.core(x, state)
         layers, last = self.core.num_layers, []
         if state is None:

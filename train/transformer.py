@@ -74,6 +74,18 @@ _VARLEN = _varlen_parameters()
 _HAS_WINDOW = "window_size" in _VARLEN
 
 
+def project(x: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
+    """What each of ``layers``, which have no bias, makes of ``x``.
+
+    Compiled it is one large product, forth and back: the compiler copies the weights into the autocast type anyway, and
+    so joins them for nothing.
+    """
+    if not torch.compiler.is_compiling():
+        return tuple(layer(x) for layer in layers)
+    joined = F.linear(x, torch.cat([layer.weight for layer in layers]))
+    return joined.split([layer.out_features for layer in layers], -1)
+
+
 class HeadNorm(nn.RMSNorm):
     """RMSNorm in float32, as the rotation after it is."""
 
@@ -104,9 +116,10 @@ class Attention(nn.Module):
         ``visible``: what each position attends to, as a mask (.., T, S), as `boundaries` (int32), or None: all before.
         """
         batch, length, width = x.shape
-        q = self.query_norm(self.query(x).view(batch, length, self.heads, self.d_head)).transpose(1, 2)
-        k = self.key_norm(self.key(x).view(batch, length, self.kv_heads, self.d_head)).transpose(1, 2)
-        v = self.value(x).view(batch, length, self.kv_heads, self.d_head).transpose(1, 2)
+        q, k, v = project(x, self.query, self.key, self.value)
+        q = self.query_norm(q.view(batch, length, self.heads, self.d_head)).transpose(1, 2)
+        k = self.key_norm(k.view(batch, length, self.kv_heads, self.d_head)).transpose(1, 2)
+        v = v.view(batch, length, self.kv_heads, self.d_head).transpose(1, 2)
         q, k = rotate(q, *turn).to(v.dtype), rotate(k, *turn).to(v.dtype)
         if past is not None:
             k, v = torch.cat((past[0].to(k.dtype), k), 2), torch.cat((past[1].to(v.dtype), v), 2)
@@ -130,7 +143,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, d) to (B, T, d)."""
-        return self.out(F.gelu(self.up(x)) if self.gate is None else F.silu(self.gate(x)) * self.up(x))
+        if self.gate is None:
+            return self.out(F.gelu(self.up(x)))
+        gate, up = project(x, self.gate, self.up)
+        return self.out(F.silu(gate) * up)
 
 
 class Block(nn.Module):
@@ -199,7 +215,7 @@ class Transformer(LanguageModel):
         x = self.embedding(tokens)
         if pasts is None and not keep_state:
             through = self.through if self.training else self.run_blocks
-            return through(x, turn, self._visible(tokens, documents, 0)), None
+            return through(x.to(_between_blocks(x)), turn, self._visible(tokens, documents, 0)), None
         n_past = pasts[0][0].shape[2] if pasts is not None else 0
         visible = self._visible(tokens, documents, n_past)
         x, kept = self.dropout(x), []
@@ -223,6 +239,13 @@ class Transformer(LanguageModel):
         if documents is not None:
             mask = mask & (documents[:, None, n_past:, None] == documents[:, None, None, :])
         return mask
+
+
+def _between_blocks(x: Tensor) -> torch.dtype:
+    """What flows from block to block: on a GPU bfloat16 where products are, as half the time there is moving bytes."""
+    if x.is_cuda and torch.is_autocast_enabled("cuda") and torch.get_autocast_dtype("cuda") == torch.bfloat16:
+        return torch.bfloat16
+    return x.dtype
 
 
 def _can_varlen(device: torch.device, dtype: torch.dtype) -> bool:

@@ -260,10 +260,14 @@ def test_full_disk_leaves_the_checkpoint_before(finished):
     assert not list((finished / "checkpoints").glob(".tmp-*"))
 
 
-def test_full_disk_under_the_curve_is_told_and_the_run_resumes(tmp_path, shards_dir):
+@pytest.mark.parametrize(
+    ("room", "told"),
+    [(400, "the learning curve could not be written"), (60_000, "the checkpoint of step 4 could not be written")],
+)
+def test_full_disk_while_training_is_told_and_the_run_resumes(tmp_path, shards_dir, room, told):
     code = (
         "import resource, sys; from train.config import TrainConfig; from train.loop import train\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))\n"
         "train(TrainConfig.model_validate_json(sys.argv[1]), sys.argv[2], sys.argv[3])"
     )
     config = config_of("lstm")
@@ -273,7 +277,7 @@ def test_full_disk_under_the_curve_is_told_and_the_run_resumes(tmp_path, shards_
     command = [sys.executable, "-c", code, config.model_dump_json(), shards_dir, str(tmp_path / "run")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "the learning curve could not be written" in done.stderr
+    assert told in done.stderr
     assert "make room" in done.stderr
     train(config, shards_dir, str(tmp_path / "run"))
     assert checkpoint_digests(tmp_path / "run") == checkpoint_digests(tmp_path / "whole")

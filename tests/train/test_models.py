@@ -92,7 +92,7 @@ def test_loss_is_the_cross_entropy_of_the_logits(name):
 
 
 def test_gradients_of_the_fused_loss_are_those_of_autograd(monkeypatch):
-    monkeypatch.setattr("train.loss._LOGITS", {"cpu": 50 * 4})  # several chunks, the last one shorter
+    monkeypatch.setattr("train.loss._CACHED", 50 * 4)  # several chunks, the last one shorter
     hidden, weight = torch.randn(3, 7, 16, requires_grad=True), torch.randn(50, 16, requires_grad=True)
     targets = torch.randint(0, 50, (3, 7))
     targets[0, 2:5] = IGNORE

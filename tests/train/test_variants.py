@@ -14,15 +14,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
+from torch._dynamo.testing import CompileCounter
 
 from pipeline.errors import CorpusmillError, UsageError
 from pipeline.shards.read import open_shards
 from tests.shared import ROOT
 from tests.train.test_loop import checkpoint_digests, config_of, read_curve
 from train import checkpoint, device, ngram, snapshot
+from train.checkpoint import flatten
 from train.config import RecurrentConfig, RopeScaling, ScheduleConfig, TrainConfig, TransformerConfig
 from train.evaluate import figures
 from train.loop import Trainer, train
+from train.loss import even
 from train.model import build
 from train.optim import learning_rate
 from train.transformer import boundaries, frequencies
@@ -228,9 +231,81 @@ def test_without_a_compiler_training_goes_on_and_says_why(shards_dir, tmp_path):
     assert "torch.compile is off: " in done.stderr
 
 
-def test_recurrent_cores_are_not_compiled(shards_dir, capfd):
-    assert not Trainer(config_of("lstm", compile=True), open_shards(shards_dir)).compiled
-    assert "kernels of its own" in capfd.readouterr().err
+@pytest.mark.parametrize("options", [{}, {"kv_heads": 1, "qk_norm": True}, {"activation": "gelu"}])
+def test_the_blocks_are_one_graph_compiled_once(shards_dir, options):
+    """Traced and run without a compiler: no break, no second graph, and the losses of the blocks as they are."""
+    graphs, losses = CompileCounter(), []
+    for traced in (False, True):
+        model = {"kind": "transformer", "layers": 1, "d_model": 32, "heads": 2, **options}
+        trainer = Trainer(config_of("transformer", model=model, precision="fp32"), open_shards(shards_dir))
+        if traced:
+            through = trainer.model.through
+            trainer.model.through = torch.compile(through, backend=graphs, fullgraph=True, dynamic=False)
+        losses.append([trainer.take_step(trainer.prepare(trainer.batches.batch(n)))["loss"] for n in range(4)])
+    assert graphs.frame_count == 1
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "precision"), [("lstm", "auto"), ("transformer", "auto"), ("transformer", "fp16")])
+def test_steps_taken_without_a_look_are_the_same_steps(shards_dir, kind, precision):
+    rows, structures, tensors = [], [], []
+    for ahead in (False, True):
+        trainer = Trainer(config_of(kind, precision=precision), open_shards(shards_dir))
+        trainer.runs_ahead = ahead  # True on a GPU
+        for step in range(6):
+            trainer.enqueue(trainer.prepare(trainer.batches.batch(step)))
+            if step % 3 == 2:
+                rows.append(trainer.figures())
+        for found, value in zip((structures, tensors), flatten(trainer.state()), strict=True):
+            found.append(value)
+        tensors[-1].update(trainer.model.state_dict())
+    assert rows[:2] == rows[2:]
+    assert structures[0] == structures[1]
+    assert all(torch.equal(tensor, tensors[1][name]) for name, tensor in tensors[0].items())
+
+
+def test_a_step_without_a_look_that_is_no_number_changes_nothing_and_is_named(shards_dir):
+    trainer = Trainer(config_of("transformer"), open_shards(shards_dir))
+    trainer.runs_ahead = True
+    for step in range(2):
+        trainer.enqueue(trainer.prepare(trainer.batches.batch(step)))
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    through = trainer.model.through
+    trainer.model.through = lambda *inputs: through(*inputs) * torch.nan
+    trainer.enqueue(trainer.prepare(trainer.batches.batch(2)))
+    for name, tensor in trainer.model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    with pytest.raises(CorpusmillError, match="diverged at step 3: loss nan") as caught:
+        trainer.state()
+    starts = trainer.batches.batch(2).starts
+    assert trainer.training.document_at(int(starts[0])).id.hex() in str(caught.value)
+
+
+def test_the_chunks_of_the_output_layer_are_alike():
+    for count, most in ((32768, 21000), (32768, 40000), (8192, 66000), (1000, 300), (5, 1), (1, 1000), (0, 500)):
+        rows = even(count, most)
+        assert 1 <= rows <= max(most, 128)
+        assert -(-count // rows) == -(-count // max(most // 128 * 128, 128))
+    assert even(32768, 21000) == 16384
+
+
+def test_only_the_output_layer_of_a_recurrent_model_is_compiled(shards_dir, monkeypatch):
+    graphs, compile = CompileCounter(), torch.compile
+    monkeypatch.setattr(torch, "compile", lambda part, **options: compile(part, backend=graphs, **options))
+    losses = []
+    for wanted in (False, True):
+        trainer = Trainer(config_of("lstm", compile=wanted, precision="fp32"), open_shards(shards_dir))
+        assert trainer.compiled is wanted
+        losses.append([trainer.take_step(trainer.prepare(trainer.batches.batch(n)))["loss"] for n in range(3)])
+    assert graphs.frame_count == 1
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_without_tensorboard_there_is_the_table(tmp_path, shards_dir, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    train(config_of("lstm", steps=2), shards_dir, str(tmp_path))
+    assert "metrics.csv alone" in capfd.readouterr().err
+    assert len(read_curve(tmp_path)) == 3
 
 
 def test_spikes_are_left_out(shards_dir):
@@ -369,6 +444,15 @@ def test_trigrams_are_probabilities_and_beat_pieces(tmp_path, shards_dir):
     result = train(config_of("lstm", steps=2), shards_dir, str(tmp_path))
     assert result["ngram"] == found
     assert found["loss"] < 0.7 * result["unigram"]["loss"]
+
+
+def test_what_a_gpu_computes_in_fp16_is_scaled():
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    lstm, transformer = RecurrentConfig(kind="lstm"), TransformerConfig()
+    assert device.needs_scaling(lstm, "bf16", gpu)  # autocast gives recurrent kernels fp16
+    assert device.needs_scaling(transformer, "fp16", cpu)
+    for model, precision, where in ((lstm, "bf16", cpu), (lstm, "fp32", gpu), (transformer, "bf16", gpu)):
+        assert not device.needs_scaling(model, precision, where)
 
 
 def test_unknown_devices_have_no_peak():
