@@ -15,10 +15,8 @@ import json
 import os
 import re
 import shutil
-import socket
 import stat
 import tempfile
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -227,7 +225,7 @@ class Root:
             final = self.path(name)
             folder = os.path.dirname(final)
             os.makedirs(folder, exist_ok=True)
-            temporary = f"{folder}/{TEMPORARY}{uuid.uuid4().hex[:12]}-{os.path.basename(final)}"
+            temporary = f"{folder}/{TEMPORARY}{os.urandom(6).hex()}-{os.path.basename(final)}"
         else:
             with scratch() as folder:
                 temporary = os.path.join(folder, os.path.basename(name))
@@ -280,7 +278,7 @@ class Root:
         Locally a kernel lock, which a killed process cannot leave behind. On an object store an object created only
         if absent, which `corpusmill unlock` removes after a crash.
         """
-        holder = json.dumps({"host": socket.gethostname(), "pid": os.getpid()}).encode()
+        holder = json.dumps({"host": os.uname().nodename, "pid": os.getpid()}).encode()
         name = "ledger/lock"
         if self.local:
             os.makedirs(self.path("ledger"), exist_ok=True)

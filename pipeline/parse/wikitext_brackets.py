@@ -183,7 +183,7 @@ def _keep(inner: str, name: str, saved: Saved, keep_math: bool, tag: str) -> str
 # ---------------------------------------------------------------------------------------------------------------------
 
 _PLAIN_LINK = re.compile(r"\[\[(?:[^\[\]{}|\n:]+\|([^\[\]{}|\n=]+)|([^\[\]{}|\n=:]+))\]\]")
-_RUN = re.compile(r"\{\{+|\}\}+|\[\[+|\]\]+")
+_RUN = re.compile(r"(\{\{+|\}\}+|\[\[+|\]\]+)")
 
 
 class _Open:
@@ -204,18 +204,17 @@ def resolve(
     root = _Open("", 0)
     stack = [root]
     top = root
-    done = 0
     braces = 0  # open runs of braces on the stack
-    for match in _RUN.finditer(text):
-        begin, run_end = match.span()
-        if begin > done:
-            top.parts.append(text[done:begin])
-        done = run_end
-        char, count = text[begin], run_end - begin
+    pieces = iter(_RUN.split(text))
+    if first := next(pieces):
+        top.parts.append(first)
+    for run, after in zip(pieces, pieces, strict=True):
+        char, count = run[0], len(run)
         if char == "{" or char == "[":
             top = _Open(char, count)
             stack.append(top)
             braces += char == "{"
+            top.parts.append(after)
             continue
         opener = "{" if char == "}" else "["
         while count >= 2:
@@ -251,8 +250,7 @@ def resolve(
             top.parts.append(result if len(stack) == 1 else _inner(result))
         if count:
             top.parts.append("" if count > 1 else char)
-    if done < len(text):
-        top.parts.append(text[done:])
+        top.parts.append(after)
     if len(stack) == 1:
         out = "".join(root.parts)
     else:

@@ -54,6 +54,11 @@ def normal(name: str) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # Rules
 
+
+def _nothing(args: Args) -> str:
+    return ""
+
+
 _PART = re.compile(r"\{([^{}]*)\}|(\[)|(\])|\\(.)|([^\[\]{}\\]+)")
 
 
@@ -64,7 +69,7 @@ def compile_rule(rule: str, language: str, name: str = "", star: str = "") -> Ru
     """
     rule = rule.strip()
     if rule == "-":
-        return lambda args: ""
+        return _nothing
     if rule.startswith("@"):
         wanted, _, word = rule[1:].partition(" ")
         function = FUNCTIONS.get(wanted)
@@ -195,4 +200,4 @@ class Templates:
                 args = arguments(parts)  # a flag and the country's name, or in German a place in it
                 return HOLE if args.get("1") == "#" else args.get("Ziel") or country
             return LOST
-        return rule(arguments(parts)) or HOLE
+        return HOLE if rule is _nothing else rule(arguments(parts)) or HOLE
