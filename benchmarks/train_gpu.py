@@ -330,8 +330,8 @@ SECTIONS: dict[str, tuple[Callable[[Path, argparse.Namespace], dict[str, Any]], 
     "transformer": (transformer, 170),
     "lstm": (lstm, 75),
     "shakespeare": (shakespeare, 150),
-    "exact": (exact, 75),
-    "resume": (resume, 75),
+    "exact": (exact, 65),
+    "resume": (resume, 65),
 }
 
 
