@@ -8,6 +8,7 @@ which such stores make atomic.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import hashlib
@@ -17,7 +18,8 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -26,6 +28,8 @@ from pipeline.errors import CorpusmillError, UsageError
 TEMPORARY = ".tmp-"  # our own unfinished files: `sweep` may delete whatever starts with it
 _SCRATCH = "corpusmill-scratch-"  # so that no folder of a user has such a name
 _BLOCK = 1 << 20
+_BUSY = (errno.EBUSY, errno.EREMOTEIO, errno.EAGAIN, errno.ETIMEDOUT)  # what 500 and 503 of a store become
+_WAITS = (0.5, 1, 2, 4, 8, 16, 32, 64)  # seconds between the tries at a store that is busy
 
 
 def is_url(path: str) -> bool:
@@ -104,6 +108,29 @@ def sha256_of(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
+_given_up: set[tuple[str, str]] = set()  # what stores refused to the end: asked without waiting until they do it
+
+
+def _patiently(store: str, operation: str, ask: Callable[[], Any]) -> Any:
+    """What ``ask`` returns. A store that is busy is asked again for two minutes, then CorpusmillError says so."""
+    for wait in (*(() if (store, operation) in _given_up else _WAITS), None):
+        try:
+            answer = ask()
+        except OSError as error:
+            if not (isinstance(error, (TimeoutError, ConnectionError)) or error.errno in _BUSY):
+                raise
+            if wait is None:
+                _given_up.add((store, operation))
+                raise CorpusmillError(
+                    f"the storage stays busy: {error}", file=store, mend="the same command goes on when it is back"
+                ) from error
+            time.sleep(wait)
+        else:
+            _given_up.discard((store, operation))
+            return answer
+    raise AssertionError("the last try returns or raises")
+
+
 class HashingSink:
     """A write-only file that counts and digests what passes through it; the file below belongs to the caller."""
 
@@ -146,6 +173,10 @@ class Root:
         self._base: str
         self._filesystem, self._base = (None, self.url) if self.local else _remote(self.url)
 
+    def _ask(self, operation: str, *arguments: Any, **options: Any) -> Any:
+        """Let the store do something, patiently."""
+        return _patiently(self.url, operation, lambda: getattr(self._filesystem, operation)(*arguments, **options))
+
     def path(self, name: str) -> str:
         """The full path or URL of ``name``."""
         return f"{self.url}/{name}"
@@ -156,6 +187,8 @@ class Root:
 
     def read(self, name: str) -> bytes:
         """The bytes of a committed file; FileNotFoundError where there is none."""
+        if not self.local:
+            return cast(bytes, self._ask("cat_file", f"{self._base}/{name}"))
         with self.open(name) as file:
             return file.read()
 
@@ -184,7 +217,7 @@ class Root:
         if self.local:
             return {name: str(status.st_mtime_ns) for name, status in self._statuses(folder)}
         self.sizes(folder)  # refreshes the listing
-        entries = self._filesystem.find(f"{self._base}/{folder}", detail=True)
+        entries = self._ask("find", f"{self._base}/{folder}", detail=True)
         return {path[len(self._base) + 1 :]: str(entry.get("LastModified")) for path, entry in entries.items()}
 
     def sizes(self, folder: str) -> dict[str, int]:
@@ -194,7 +227,7 @@ class Root:
         else:
             self._filesystem.invalidate_cache()
             try:
-                entries = self._filesystem.find(f"{self._base}/{folder}", detail=True)
+                entries = self._ask("find", f"{self._base}/{folder}", detail=True)
             except FileNotFoundError:
                 entries = {}
             found = {p[len(self._base) + 1 :]: int(entry["size"]) for p, entry in entries.items()}
@@ -230,7 +263,7 @@ class Root:
             with scratch() as folder:
                 temporary = os.path.join(folder, os.path.basename(name))
                 yield temporary
-                self._filesystem.put_file(temporary, f"{self._base}/{name}")
+                self._ask("put_file", temporary, f"{self._base}/{name}")
             return
         try:
             yield temporary
@@ -258,7 +291,7 @@ class Root:
                 os.unlink(self.path(name))
                 sync_folder(os.path.dirname(self.path(name)))
             else:
-                self._filesystem.rm_file(f"{self._base}/{name}")
+                self._ask("rm_file", f"{self._base}/{name}")
         except FileNotFoundError:
             pass
 
@@ -298,8 +331,7 @@ class Root:
                 yield
             return
         try:
-            with self._filesystem.open(f"{self._base}/{name}", "xb") as file:
-                file.write(holder)
+            _patiently(self.url, "open", lambda: self._create(name, holder))
         except FileExistsError as error:
             raise CorpusmillError(
                 f"another run holds this corpus: {self.read(name).decode(errors='replace')}",
@@ -309,7 +341,16 @@ class Root:
         try:
             yield
         finally:
-            self.remove(name)
+            try:
+                self.remove(name)
+            except CorpusmillError as error:
+                mend = f"when it is back: corpusmill unlock {self.url}, then the same command"
+                raise CorpusmillError(f"{error.cause}; the corpus stays locked", file=self.url, mend=mend) from error
+
+    def _create(self, name: str, data: bytes) -> None:
+        """Write an object of the store if there is none of this name; FileExistsError where there is."""
+        with self._filesystem.open(f"{self._base}/{name}", "xb") as file:
+            file.write(data)
 
 
 @contextlib.contextmanager

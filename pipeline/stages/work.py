@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -11,7 +12,7 @@ import time
 import traceback
 from typing import Any
 
-from pipeline.errors import Stopped
+from pipeline.errors import CorpusmillError, Stopped
 from pipeline.ledger import Ledger, Row, Unit
 from pipeline.storage import Root
 
@@ -33,9 +34,9 @@ def process(root_url: str, unit: Unit, *known: Any) -> str:
     """
     root = Root(root_url)
     claim = json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "unit": unit.name}).encode()
-    root.write(claim_name(unit), claim)
     wall, cpu = time.monotonic(), _cpu_seconds()
     try:
+        root.write(claim_name(unit), claim)
         Ledger(root).forget(unit)  # before its parts change: an earlier row must not vouch for other content
         row: Row = importlib.import_module(f"pipeline.stages.{unit.stage}").process(root, unit, *known)
         row.took = {
@@ -51,10 +52,12 @@ def process(root_url: str, unit: Unit, *known: Any) -> str:
     except Exception as error:  # noqa: BLE001  becomes a failure row and exit status 1; the unit has no row
         cause = f"{type(error).__name__}: {error}"
         value = {"stage": unit.stage, "unit": unit.name, "cause": cause, "traceback": traceback.format_exc()}
-        root.write(failure_name(unit), json.dumps(value, indent=1).encode())
+        with contextlib.suppress(CorpusmillError):  # storage that refuses: the driver meets it too, and says so
+            root.write(failure_name(unit), json.dumps(value, indent=1).encode())
         return cause
     finally:
-        root.remove(claim_name(unit))
+        with contextlib.suppress(CorpusmillError):
+            root.remove(claim_name(unit))
 
 
 def _cpu_seconds() -> float:
