@@ -1,6 +1,5 @@
 """The same bytes on one worker and two, from inputs in any order, and after a kill at any moment. Real processes."""
 
-import json
 import os
 import signal
 import subprocess
@@ -92,12 +91,6 @@ def test_killed_in_every_stage_and_run_again(tmp_path, reference):
     assert [path for path in leftovers if path.is_file()] == []
 
 
-def claims_of(corpus):
-    """Process ids by unit, of the claims that are complete."""
-    paths = [path for path in corpus.glob("ledger/running/*/*.json") if not path.name.startswith(".")]
-    return {path.stem: json.loads(path.read_text())["pid"] for path in paths}
-
-
 def alive(pid):
     try:
         with open(f"/proc/{pid}/stat") as file:
@@ -121,33 +114,65 @@ def descendants(pid):
     return found
 
 
+DIES = """
+import os, signal
+with open("/proc/self/cmdline", "rb") as file:
+    beam_worker = b"sdk_worker_main" in file.read()
+if beam_worker:
+    replace = os.replace
+    def replace_or_die(source, target):
+        for folder in os.environ["DIES_IN"].split():
+            mark = os.path.join(os.environ["MARKS"], folder.replace("/", "-"))
+            if f"/corpus/{folder}/" in os.fspath(target) and not os.path.exists(mark):
+                open(mark, "w").close()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return replace(source, target)
+    os.replace = replace_or_die
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["worker", "driver", "interrupt"])
+def test_a_worker_killed_in_each_stage_is_named_and_the_next_run_goes_on(tmp_path):
+    deaths = {
+        "documents": "in stage ingest, while processing w",
+        "exchange/edges": "in stage dedup, between units",
+        "duplicates": "in stage dedup, while processing w",
+        "encoded": "in stage encode, while processing w",
+        "shards": "in stage shards, while processing train-",
+    }
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(DIES)
+    (tmp_path / "marks").mkdir()
+    path = os.pathsep.join([str(tmp_path / "site"), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "PYTHONPATH": path, "MARKS": str(tmp_path / "marks"), "DIES_IN": " ".join(deaths)}
+    files = {"wiki": ["enwiki-20141107-*", "itwiki-*"]}
+    config = write_config(tmp_path, files)
+    for folder, where in deaths.items():
+        done = corpusmill("build", config, "--until", "shards", *TWO_WORKERS, env=env)
+        assert done.returncode == 1
+        assert (tmp_path / "marks" / folder.replace("/", "-")).exists()
+        assert "Worker subprocess exited" in done.stderr
+        assert where in done.stderr
+        assert "to mend: run the same command again" in done.stderr
+    undisturbed = write_config(tmp_path / "undisturbed", files)
+    for each in (config, undisturbed):
+        done = corpusmill("build", each, "--until", "shards", env=env)
+        assert done.returncode == 0, done.stderr
+    assert_same(data_files(tmp_path / "corpus"), data_files(undisturbed.parent / "corpus"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["driver", "interrupt"])
 def test_a_death_leaves_no_orphan_and_a_corpus_that_goes_on(tmp_path, reference, victim):
     config = write_config(tmp_path, SMALL)
     corpus = tmp_path / "corpus"
     process = start("build", config, *UNTIL, *TWO_WORKERS)
 
-    def claimed():
-        try:
-            return claims_of(corpus)
-        except (ValueError, FileNotFoundError):  # a claim seen while it was removed
-            return None
-
-    assert wait_for(process, claimed)
+    assert wait_for(process, lambda: list(corpus.glob("ledger/running/*/*.json")))
     below = descendants(process.pid)
-    if victim == "worker":
-        unit, pid = next(iter(claims_of(corpus).items()))
-        os.kill(pid, signal.SIGKILL)
-    else:
-        os.kill(process.pid, signal.SIGKILL if victim == "driver" else signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    if victim == "worker":
-        assert process.returncode == 1
-        assert "Worker subprocess exited" in err
-        assert "to mend: run the same command again" in err
-        assert unit in err or len(list(corpus.glob("ledger/ingest/*.json"))) > 0
-    elif victim == "interrupt":
+    os.kill(process.pid, signal.SIGKILL if victim == "driver" else signal.SIGINT)
+    process.communicate(timeout=60)
+    if victim == "interrupt":
         assert process.returncode == 130
     deadline = time.monotonic() + 30
     while any(map(alive, below)) and time.monotonic() < deadline:

@@ -141,7 +141,7 @@ def run(build: Callable[[beam.Pipeline], Any], runner: Runner, root_url: str, st
                     units = _interrupted(work.running(Root(root_url), stage))
                     _kill_workers()
                     raise WorkerDied(
-                        f"{deaths[0]} while processing {units}",
+                        f"{deaths[0]} in stage {stage}, {units}",
                         mend="run the same command again: it goes on from there",
                     )
             except KeyboardInterrupt:
@@ -165,10 +165,11 @@ def _told_of_death(changed: threading.Event) -> Iterator[list[str]]:
     previous = threading.excepthook
 
     def hook(args: threading.ExceptHookArgs) -> None:
-        if args.thread is not None and args.thread.name == "run_worker":
+        thread = args.thread.name if args.thread is not None else ""
+        if thread == "run_worker":
             deaths.append(str(args.exc_value))
             changed.set()
-        elif not deaths:  # what other threads meet after a death only repeats it
+        elif not deaths and thread != "beam_control_read":  # what other threads meet of a death only repeats it
             previous(args)
 
     threading.excepthook = hook
@@ -180,8 +181,9 @@ def _told_of_death(changed: threading.Event) -> Iterator[list[str]]:
 
 
 def _interrupted(claims: list[dict[str, Any]]) -> str:
-    """The units whose worker is gone."""
-    return ", ".join(sorted(claim["unit"] for claim in claims if not _alive(claim["pid"]))) or "no unit"
+    """What the worker did that is gone: the units, or what they tell each other."""
+    units = ", ".join(sorted(claim["unit"] for claim in claims if not _alive(claim["pid"])))
+    return f"while processing {units}" if units else "between units"
 
 
 def _alive(pid: int) -> bool:
