@@ -1,114 +1,260 @@
-"""How the build scales: with input, with workers, and what Beam costs over a plain loop. Prints three tables.
+"""How the build scales: with input, with workers, what Beam adds, and what `corpusmill plan` foresaw. Prints five
+tables and whether the targets were met.
 
-    python benchmarks/scaling.py [--dump DUMP] [--base 10] [--copies 180]
+    python benchmarks/scaling.py [--dump DUMP] [--minutes 10.8]
 
-The input is the dump repeated under new page ids as one multistream file. Its texts repeat, so exact and near
-duplicates are left in the corpus here, to give every stage its full load; how deduplication scales is in
-benchmarks/dedup.py. Each stage is a `corpusmill` command in a process of its own. Needs an idle machine and half an
-hour.
+The input are copies of a small dump in which no page is a duplicate of another (benchmarks/many_pages.py): 1, 3 and
+10 times as many as this machine gets through in a tenth of ``--minutes`` on one core. Each stage is a `corpusmill`
+command in a process of its own, so its start counts; one worker has one core, though the threads and the helper of
+its process could use more. Needs a machine that does nothing else, for about three times
+``--minutes``; the tables can be pasted into docs/cluster.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import many_pages
 from end_to_end import ROOT, STAGES, peak_of_units, run
-from wikitext_speed import repeated
 
-GROWTH = (1, 3, 10)
 DUMP = ROOT / "examples/data/enwiki-20160501-pages-articles-excerpt.xml.bz2"
-BARE_LOOP = """
-import sys
+GROWTH = (1, 3, 10)
+MAPS = ("ingest", "shards")  # the stages that exchange nothing between units
+TRIAL = 8  # copies
+WORKER_PROCESSES = ("--runner", "FnApiRunner", "--", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
+
+# The same units one after the other, without Beam. Deduplication is Beam's, so it is not what is timed.
+BARE = """
+import sys, time
+from pipeline.build import Builder
 from pipeline.config import load
-from pipeline.stages import ingest, work
-from pipeline.storage import Root
-config = load(sys.argv[1], [], sys.argv[2])
-for unit in ingest.plan(config, Root(config.root)):
-    if cause := work.process(config.root, unit):
-        sys.exit(cause)
+class Bare(Builder):
+    _map = Builder._here
+Bare(load(sys.argv[1], [], sys.argv[2])).build(sys.argv[3])
+"""
+
+# What meets in the exchange of deduplication, from the blocks themselves.
+EXCHANGED = """
+import sys
+from pipeline.build import Builder
+from pipeline.config import load
+from pipeline.stages import dedup
+builder = Builder(load(sys.argv[1], [], sys.argv[2]))
+sizes = 0
+for unit in builder._units("dedup"):
+    for blocks in (dedup.keyed_blocks, dedup.near_blocks):
+        sizes += sum(len(block) for _, block in blocks(builder.root, unit, 1, range(1)))
+print(sizes)
 """
 
 
-def write_config(dump: Path, folder: Path, unit: int) -> str:
-    path = folder / f"{dump.stem}.toml"
-    path.write_text(
-        f'unit = {unit}\n[[source]]\nname = "wiki"\nformat = "wikimedia"\npaths = ["{dump}"]\n'
-        "[dedup]\nexact = false\nnear = false\n[tokenizer]\nvocab_size = 8000\n[shards]\ntokens = 5_000_000\n"
-    )
-    return str(path)
+@dataclass
+class Build:
+    """The stages of one corpus, each with one worker or with two: seconds and the largest memory of a process."""
+
+    config: str
+    corpus: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+    peaks: dict[str, float] = field(default_factory=dict)
+
+    def run(self, stage: str, workers: int = 1) -> None:
+        wall, _, peak = run(stage, self.config, "--corpus", str(self.corpus), "--workers", str(workers))
+        self.seconds[stage] = wall
+        self.peaks[stage] = max(peak, peak_of_units(self.corpus, stage))
+
+    def row(self, stage: str) -> dict:
+        return json.loads((self.corpus / f"ledger/{stage}.json").read_text())
+
+    @property
+    def maps(self) -> float:
+        return sum(self.seconds[stage] for stage in MAPS)
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--dump", type=Path, default=DUMP)
-    options.add_argument("--base", type=int, default=10, help="copies of the dump that are 1x in the table of growth")
-    options.add_argument("--copies", type=int, default=180, help="of the dump, for the table of workers")
+    options.add_argument("--minutes", type=float, default=10.8, help="of one core, for ingest and shards of the 10x")
     given = options.parse_args()
+    missed: list[str] = []
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise SystemExit("two workers need two cores")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        growth(given.dump, folder, given.base)
-        workers(given.dump, folder, given.copies)
+        many_pages.write(given.dump, {1: folder / "one.xml.bz2", TRIAL: folder / "trial.xml.bz2"})
+        os.sched_setaffinity(0, cores[:1])
+        with timed("trial, to choose the size"):
+            base = size(folder, given.minutes * 60)
+        os.sched_setaffinity(0, cores)
+        with timed(f"writing {base}, {3 * base} and {10 * base} copies of {given.dump.name}"):
+            dumps = {times: folder / f"{times}x.xml.bz2" for times in GROWTH}
+            many_pages.write(given.dump, {base * times: dumps[times] for times in GROWTH})
+        configs = {times: write_config(dump, folder) for times, dump in dumps.items()}
+        os.sched_setaffinity(0, cores[:1])
+        with timed("planning 10x"):
+            plan = planned(configs[10])
+        builds = growth(configs, folder, missed)
+        bare_loop(builds[3], folder, missed)
+        foreseen(plan, builds[10], missed)
+        os.sched_setaffinity(0, cores[:2])
+        workers(builds[10], folder, missed)
+        start_up(folder)
+    print("\n" + ("targets missed: " + "; ".join(missed) if missed else "all targets met"), flush=True)
+    if missed:
+        raise SystemExit(1)
 
 
-def growth(dump: Path, folder: Path, base: int) -> None:
-    """Seconds and memory of every stage at 1, 3 and 10 times the input."""
-    print(f"{'stage':<12}" + "".join(f"{f'{n}x s':>9}{'peak MB':>9}" for n in GROWTH) + f"{'slope':>8}")
-    seconds: dict[str, list[float]] = {stage: [] for stage in STAGES}
-    peaks: dict[str, list[float]] = {stage: [] for stage in STAGES}
-    for times in GROWTH:
-        repeated(dump, base * times, folder / f"{times}.xml.bz2", multistream=True)
-        config = write_config(folder / f"{times}.xml.bz2", folder, unit=8_000_000)
+def size(folder: Path, seconds: float) -> int:
+    """Copies for 1x so that ingest and shards of 10x take one core about ``seconds``; compiles what is compiled."""
+    configs = {name: write_config(folder / f"{name}.xml.bz2", folder) for name in ("one", "trial")}
+    Build(configs["one"], folder / "corpus-first").run("ingest")
+    taken = {}
+    for name, config in configs.items():
+        build = Build(config, folder / f"corpus-{name}")
         for stage in STAGES:
-            corpus = folder / f"corpus-{times}"
-            wall, _, peak = run(stage, config, "--corpus", str(corpus))
-            seconds[stage].append(wall)
-            peaks[stage].append(max(peak, peak_of_units(corpus, stage)) / 1e6)
-    for stage in STAGES:
-        cells = "".join(f"{s:>9.1f}{p:>9.0f}" for s, p in zip(seconds[stage], peaks[stage], strict=True))
-        # time of what is added, relative to the input added: 1 is linear
-        added = (seconds[stage][2] - seconds[stage][1]) / (GROWTH[2] - GROWTH[1])
-        slope = added / ((seconds[stage][1] - seconds[stage][0]) / (GROWTH[1] - GROWTH[0]))
-        print(f"{stage:<12}{cells}{slope:>8.2f}", flush=True)
+            build.run(stage)
+        taken[name] = build.maps
+    each = (taken["trial"] - taken["one"]) / (TRIAL - 1)
+    return max(1, math.ceil(seconds / each / 10))
 
 
-def workers(dump: Path, folder: Path, copies: int) -> None:
-    """Every stage with one worker, with two and as `corpusmill plan` foresaw it; ingest as a loop without Beam."""
-    source = folder / "many.xml.bz2"
-    repeated(dump, copies, source, multistream=True)
-    config = write_config(source, folder, unit=8_000_000)
-    corpora = {n: str(folder / f"workers-{n}") for n in (0, 1, 2)}
-    planned = subprocess.run(
-        [str(Path(sys.executable).parent / "corpusmill"), "plan", config, "--json"], check=True, capture_output=True
+def write_config(dump: Path, folder: Path) -> str:
+    path = folder / f"{dump.name.split('.')[0]}.toml"
+    path.write_text(
+        f'unit = "8 MB"\n[[source]]\nname = "wiki"\nformat = "wikimedia"\npaths = ["{dump}"]\n'
+        '[clean]\nlanguage_score = 0.3\n[[clean.rules]]\nstatistic = "characters"\nmin = 200\n'
+        '[tokenizer]\nvocab_size = 8000\nsample = "10 MB"\n[shards]\ntokens = 5_000_000\n'
     )
-    plan = json.loads(planned.stdout)["stages"]
-    before = wall_seconds([sys.executable, "-c", BARE_LOOP, config, corpora[0]])
-    print(f"\n{'':<12}{'1 worker':>10}{'2 workers':>11}{'ratio':>8}{'planned':>10}{'plain loop':>12}{'Beam adds':>11}")
+    return str(path)
+
+
+def planned(config: str) -> dict:
+    """What `corpusmill plan` says of a build with one worker."""
+    command = [str(Path(sys.executable).parent / "corpusmill"), "plan", config, "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+
+
+def growth(configs: dict[int, str], folder: Path, missed: list[str]) -> dict[int, Build]:
+    """Seconds and memory of every stage at 1, 3 and 10 times the input, one worker."""
+    print(
+        f"\n{'one worker':<12}"
+        + "".join(f"{f'{n}x s':>9}{'peak MB':>9}" for n in GROWTH)
+        + f"{'slope':>8}{'memory':>8}"
+    )
+    builds = {times: Build(config, folder / f"corpus-{times}") for times, config in configs.items()}
     for stage in STAGES:
-        wall = {n: run(stage, config, "--corpus", corpora[n], "--workers", str(n))[0] for n in (1, 2)}
-        line = f"{stage:<12}{wall[1]:>10.1f}{wall[2]:>11.1f}{wall[1] / wall[2]:>8.2f}"
-        line += f"{plan[stage]['core_seconds']:>10.1f}"
-        if stage == "ingest":
-            line += f"{before:>12.1f}{100 * (wall[1] / before - 1):>10.1f}%"
-        print(line, flush=True)
-    digests = [
-        [json.loads(Path(corpora[n], f"ledger/{stage}.json").read_text())["digest"] for stage in STAGES] for n in (1, 2)
-    ]
-    if digests[0] != digests[1]:
+        cells = ""
+        for build in builds.values():
+            build.run(stage)
+            cells += f"{build.seconds[stage]:>9.1f}{build.peaks[stage] / 1e6:>9.0f}"
+        seconds, peaks = ([getattr(b, what)[stage] for b in builds.values()] for what in ("seconds", "peaks"))
+        slope = math.log(seconds[2] / seconds[1]) / math.log(GROWTH[2] / GROWTH[1])
+        more = peaks[2] / peaks[0] - 1
+        print(f"{stage:<12}{cells}{slope:>8.2f}{100 * more:>+7.0f}%", flush=True)
+        if slope > 1.1:
+            missed.append(f"{stage} grows with exponent {slope:.2f} (at most 1.1)")
+        if stage in MAPS and more > 0.1:
+            missed.append(f"memory of {stage} grows by {100 * more:.0f} % (at most 10)")
+    dumps = [Path(config).with_suffix(".xml.bz2").stat().st_size / 1e6 for config in configs.values()]
+    found = builds[10].row("dedup")["counts"]
+    print(f"dumps of {dumps[0]:.0f}, {dumps[1]:.0f} and {dumps[2]:.0f} MB; memory: 10x against 1x; ", end="")
+    print("slope: exponent of the seconds from 3x to 10x")
+    print(f"10x: {builds[10].row('ingest')['units']} units, {found['read']:,} documents, {found['kept']:,} after dedup")
+    return builds
+
+
+def workers(one: Build, folder: Path, missed: list[str]) -> None:
+    """Every stage with one worker and with two."""
+    two = Build(one.config, folder / "corpus-two")
+    print(f"\n{'10x':<12}{'1 worker s':>12}{'2 workers s':>13}{'ratio':>8}{'peak MB':>9}")
+    for stage in STAGES:
+        two.run(stage, workers=2)
+        ratio = one.seconds[stage] / two.seconds[stage]
+        line = f"{stage:<12}{one.seconds[stage]:>12.1f}{two.seconds[stage]:>13.1f}{ratio:>8.2f}"
+        print(f"{line}{two.peaks[stage] / 1e6:>9.0f}", flush=True)
+    ratio = one.maps / two.maps
+    print(f"{'map stages':<12}{one.maps:>12.1f}{two.maps:>13.1f}{ratio:>8.2f}   ({' and '.join(MAPS)})", flush=True)
+    if ratio < 1.8:
+        missed.append(f"map stages: two workers {ratio:.2f} times one (at least 1.8)")
+    if [one.row(stage)["digest"] for stage in STAGES] != [two.row(stage)["digest"] for stage in STAGES]:
         raise SystemExit("the corpora of one and of two workers DIFFER")
-    print("digests of 1 and 2 workers: equal")
-    print(f"start-up: {run('ingest', config, '--corpus', corpora[1])[0]:.1f} s for a stage that is up to date")
+    print("digests of 1 and 2 workers: equal", flush=True)
 
 
-def wall_seconds(command: list[str]) -> float:
+def bare_loop(beam: Build, folder: Path, missed: list[str]) -> None:
+    """What Beam adds to a plain loop over the same units, in one process."""
+    corpus = str(folder / "corpus-bare")
+    print(f"\n{'3x':<12}{'Beam s':>9}{'plain loop s':>14}{'Beam adds':>11}")
+    bare = {}
+    for stage in STAGES:
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-c", BARE, beam.config, corpus, stage], check=True, cwd=ROOT, stderr=subprocess.DEVNULL
+        )
+        bare[stage] = time.perf_counter() - began
+    plain = sum(bare[stage] for stage in MAPS)
+    rows = [(stage, beam.seconds[stage], bare[stage]) for stage in MAPS] + [("map stages", beam.maps, plain)]
+    for name, with_beam, without in rows:
+        print(f"{name:<12}{with_beam:>9.1f}{without:>14.1f}{100 * (with_beam / without - 1):>10.1f}%", flush=True)
+    if beam.maps / plain > 1.05:
+        missed.append(f"Beam adds {100 * (beam.maps / plain - 1):.1f} % to the map stages (at most 5)")
+
+
+def start_up(folder: Path) -> None:
+    """What a stage takes that has next to nothing to do."""
+    config = str(folder / "one.toml")
+    seconds = {}
+    for name, options in (("one process", ()), ("two worker processes", WORKER_PROCESSES)):
+        seconds[name], _, _ = run("ingest", config, "--corpus", str(folder / f"start-{len(seconds)}"), *options)
+    again, _, _ = run("ingest", config, "--corpus", str(folder / "start-0"))
+    rows = (folder / "start-0/ledger/ingest").glob("*.json")
+    work = sum(json.loads(row.read_text())["took"]["seconds"] for row in rows)
+    print("\nfixed start-up: " + ", ".join(f"{name} {s - work:.1f} s" for name, s in seconds.items()), end="")
+    print(f" (ingest of one small unit less the unit); up to date: {again:.1f} s", flush=True)
+
+
+def foreseen(plan: dict, build: Build, missed: list[str]) -> None:
+    """What was planned from the heads of the dump, beside what the build took."""
+    exchanged = subprocess.run(
+        [sys.executable, "-c", EXCHANGED, build.config, str(build.corpus)], check=True, cwd=ROOT, stdout=subprocess.PIPE
+    )
+    disk = {
+        folder: sum(path.stat().st_size for path in (build.corpus / folder).rglob("*") if path.is_file())
+        for folder in plan["disk"]
+    }
+    idle = run("shards", build.config, "--corpus", str(build.corpus))[0]  # a build starts once
+    seen = {stage: build.seconds[stage] - idle for stage in STAGES}
+    rows = [(f"{stage}: seconds", plan["stages"][stage]["core_seconds"], seen[stage], 1) for stage in STAGES]
+    rows += [(f"{stage}: peak MB", plan["stages"][stage]["peak_memory"], build.peaks[stage], 1e6) for stage in STAGES]
+    rows += [("documents, thousands", plan["documents"], build.row("ingest")["counts"]["kept"], 1e3)]
+    rows += [("exchange MB", plan["exchange"], int(exchanged.stdout), 1e6)]
+    rows += [(f"disk MB: {folder}", plan["disk"][folder], seen, 1e6) for folder, seen in disk.items()]
+    rows += [("disk MB", sum(plan["disk"].values()), sum(disk.values()), 1e6)]
+    print(f"\n{'10x, one worker':<24}{'planned':>10}{'seen':>10}{'difference':>12}")
+    for name, wanted, found, scale in rows:
+        difference = wanted / found - 1
+        print(f"{name:<24}{wanted / scale:>10.1f}{found / scale:>10.1f}{100 * difference:>+11.0f}%", flush=True)
+        if abs(difference) > 0.25 and not name.startswith("disk MB:"):
+            missed.append(f"plan: {name} {100 * difference:+.0f} % (at most 25)")
+    print(f"seconds seen are without the {idle:.1f} s that a command takes which has nothing to do", flush=True)
+
+
+@contextmanager
+def timed(what: str) -> Iterator[None]:
     began = time.perf_counter()
-    subprocess.run(command, check=True, cwd=ROOT)
-    return time.perf_counter() - began
+    yield
+    print(f"{what}: {time.perf_counter() - began:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

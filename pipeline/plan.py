@@ -1,9 +1,11 @@
 """What a build will take, before it is started: units, hours of a core, exchange, memory, disk.
 
 Sizes are read from listings. Rates are this machine's own, from a calibration: the heads of the dumps, mixed as the
-dumps are, are built in a scratch folder at two sizes, and each stage's cost is the line through the two. What the
-exchange of the dedup stage costs shows only at millions of documents, so it is measured on made-up signatures.
-The head of a dump is not its average page (Wikipedia's oldest articles come first), so take it as an estimate.
+dumps are, are built in a scratch folder at two sizes, and each stage's seconds and memory are the line through the two,
+drawn on to what the stage will read or hold. Processes of their own build them, so that no stage is measured in the
+memory of another. What the exchange of the dedup stage costs shows only at millions of documents, so its time is
+measured on made-up signatures and its memory computed. The head of a dump is not its average page (Wikipedia's oldest
+articles come first), so take it as an estimate.
 """
 
 from __future__ import annotations
@@ -11,7 +13,12 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import os
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +30,43 @@ from pipeline.dedup import lsh
 from pipeline.dedup.components import EMPTY, forest_add
 from pipeline.errors import CorpusmillError
 from pipeline.ledger import Ledger, Unit
+from pipeline.stages import exchange, work
+from pipeline.stages.documents import kept
+from pipeline.stages.parts import ROW_GROUP_BYTES
 from pipeline.storage import Root, open_input, scratch, size_of, sweep_scratch
 from pipeline.units import find_files, parser_of
 
 STAGES = ("ingest", "dedup", "tokenizer", "shards")
 
 _SPREAD = 16  # files of a source whose heads are read
-_STEPS = (0.2, 0.4, 1.0)  # of the sample: one build to warm up, two to draw the line through
+_WARM, _SMALL = 0.1, 0.3  # of the sample: what is built to warm up, and for the other end of the line
 _VOCABULARIES = (32_000, 8_000, 2_000, 500)  # what little text may support, where it does not support the one wanted
 _SIGNATURES = 200_000
+_CARRIED = 2  # times what comparing takes: Beam groups and copies the blocks; measured on 390,000 documents
 _WORKER_START = 5.0  # seconds
+_ROW_GROUP_READ = 4  # bytes of memory a byte of text in the row group that is read
 
 
-def estimate(config: Config, sample: int, workers: int = 1) -> dict[str, Any]:
-    """The plan of a build with ``workers`` processes, from a calibration on ``sample`` bytes of the dumps.
+@dataclass(frozen=True)
+class Point:
+    """What a build of the heads of the dumps took, stage by stage."""
+
+    bytes: int  # of dumps
+    documents: int  # kept by ingest
+    text: int  # their bytes
+    unit: int  # text bytes of the largest unit
+    tokens: int
+    seconds: dict[str, float]
+    peaks: dict[str, int]
+    disk: dict[str, int]  # bytes by folder
+    written: float  # seconds a document to write what dedup found
+    read: float  # seconds a byte of text to read the kept documents
+    cuttable: dict[str, bool]  # whether a file is cut into units, by path
+
+
+def estimate(config: Config, sample: int, workers: int = 1, memory: int = 4_000_000_000) -> dict[str, Any]:
+    """The plan of a build with ``workers`` processes and ``memory`` (bytes) for deduplication, from a calibration on
+    ``sample`` bytes of the dumps.
 
     Returns files, bytes and units of the input; for each stage the seconds of one core, the seconds with the workers
     and the peak memory of a process; the documents kept, the bytes exchanged by dedup, and the bytes on disk by folder.
@@ -45,49 +75,82 @@ def estimate(config: Config, sample: int, workers: int = 1) -> dict[str, Any]:
     total = sum(sum(files.values()) for files in sizes.values())
     if not total:
         raise CorpusmillError("the dumps are empty: there is nothing to plan", mend="correct source.paths")
-    points: list[dict[str, Any]] = []
     sweep_scratch()  # a calibration that was killed leaves gigabytes
+    sample = min(total, sample)
     with scratch() as folder:
-        for step in _STEPS:
-            points.append(_calibrate(config, sizes, min(total, sample) * step, Path(folder) / str(step)))
-    _, small, large = points
-    scale = total / large["bytes"]
-    documents = large["documents"] * scale
-    whole = {name: size * (scale if name != "tokenizer" else 1) for name, size in large["disk"].items()}
+        _alone(_heads(config, sizes, sample * _WARM, Path(folder, "warm"))[0], "ingest")  # compiles what is compiled
+        large = _calibrate(config, sizes, sample, Path(folder, "large"))
+        small = _calibrate(config, sizes, sample * _SMALL, Path(folder, "small")) if sample < total else large
+    scale = total / large.bytes
+    documents = large.documents * scale
+    seconds = _seconds(config, small, large, scale)
+    peaks = _peaks(config, small, large, scale, max(size for files in sizes.values() for size in files.values()))
+    text = round(large.text * scale)
+    peaks["dedup"] = exchange.peak_memory(round(documents), config.dedup, memory, text)
     stages = {}
     for stage in STAGES:
-        read = total
-        if stage == "tokenizer":  # it reads all documents to choose, but trains on so much text at most
-            read = min(total, config.tokenizer.sample / max(large["text"], 1) * large["bytes"])
-        if stage == "dedup":
-            seconds = small["seconds"][stage] + documents * (large["written"] + _exchange(config))
-        else:
-            slope = (large["seconds"][stage] - small["seconds"][stage]) / max(large["bytes"] - small["bytes"], 1)
-            slope = max(slope, 0.0) if large["bytes"] > small["bytes"] else large["seconds"][stage] / large["bytes"]
-            seconds = max(large["seconds"][stage] + slope * (read - large["bytes"]), 0.0)
         n = 1 if stage == "tokenizer" else _processes(config, stage, workers, total, documents, large, scale)
         stages[stage] = {
-            "core_seconds": seconds,
+            "core_seconds": seconds[stage],
             "workers": n,
-            "seconds": seconds / n + (_WORKER_START if n > 1 else 0.0),
-            "peak_memory": large["peaks"].get(stage, 0),
+            "seconds": seconds[stage] / n + (_WORKER_START if n > 1 else 0.0),
+            "peak_memory": round(peaks[stage]),
         }
-    exchange = documents * _bytes_exchanged(config)
-    stages["dedup"]["peak_memory"] += int(exchange)  # Beam's own runner keeps all of it in memory
     return {
         "files": sum(map(len, sizes.values())),
         "bytes": total,
-        "units": _units(config, sizes, large["cuttable"]),
-        "sample": large["bytes"],
+        "units": _units(config, sizes, large.cuttable),
+        "sample": large.bytes,
         "documents": round(documents),
         "stages": stages,
-        "exchange": round(exchange),
-        "disk": {name: round(size) for name, size in whole.items()},
+        "exchange": sum(exchange.met(round(documents), config.dedup, text).values()),
+        "disk": {name: round(size * (scale if name != "tokenizer" else 1)) for name, size in large.disk.items()},
     }
 
 
-def _calibrate(config: Config, sizes: dict[str, dict[str, int]], sample: float, folder: Path) -> dict[str, Any]:
-    """Build the heads of the dumps, ``sample`` bytes in all; what it took, stage by stage."""
+def _seconds(config: Config, small: Point, large: Point, scale: float) -> dict[str, float]:
+    """The seconds of one core that each stage takes for ``scale`` times the larger sample."""
+    trained = [min(text, config.tokenizer.sample) for text in (small.text, large.text, large.text * scale)]
+    found = {
+        stage: _line((small.bytes, small.seconds[stage]), (large.bytes, large.seconds[stage]), large.bytes * scale)
+        for stage in ("ingest", "shards")
+    }
+    found["tokenizer"] = _line(
+        (trained[0], small.seconds["tokenizer"]), (trained[1], large.seconds["tokenizer"]), trained[2]
+    )
+    found["tokenizer"] += 2 * large.read * large.text * (scale - 1)  # all is read to choose, and once more to take
+    found["dedup"] = small.seconds["dedup"] + large.documents * scale * (large.written + _CARRIED * _meeting(config))
+    return found
+
+
+def _peaks(config: Config, small: Point, large: Point, scale: float, largest: int) -> dict[str, float]:
+    """The memory of a process in each stage but dedup: it grows with what is held at once, up to a limit."""
+    cut = any(large.cuttable.values())
+    unit = large.text / large.bytes * (min(largest, config.unit) if cut else largest)
+    groups = [min(text, ROW_GROUP_BYTES) for text in (small.unit, large.unit, unit)]
+    more = max(0.0, groups[2] - groups[1])
+    trained = [min(text, config.tokenizer.sample) for text in (small.text, large.text, large.text * scale)]
+    shard = [min(tokens, config.shards.tokens) for tokens in (small.tokens, large.tokens, large.tokens * scale)]
+    found = {}
+    for stage, held in (("ingest", groups), ("tokenizer", trained), ("shards", shard)):
+        found[stage] = _line((held[0], small.peaks[stage]), (held[1], large.peaks[stage]), max(held[1], held[2]))
+        if stage != "ingest":
+            found[stage] += _ROW_GROUP_READ * more
+    return found
+
+
+def _line(small: tuple[float, float], large: tuple[float, float], x: float) -> float:
+    """The line through two points, never falling, at ``x``; through the second one alone where they are one."""
+    apart = large[0] - small[0]
+    slope = max((large[1] - small[1]) / apart, 0.0) if apart > 0 else 0.0
+    return large[1] + slope * (x - large[0])
+
+
+def _heads(
+    config: Config, sizes: dict[str, dict[str, int]], sample: float, folder: Path
+) -> tuple[Config, int, dict[str, bool]]:
+    """The configuration of a corpus from the heads of the dumps, written to ``folder``; their bytes; and whether a file
+    is cut into units, by path."""
     total = sum(sum(files.values()) for files in sizes.values())
     sources, read, cuttable = [], 0, {}
     for source in config.source:
@@ -104,31 +167,63 @@ def _calibrate(config: Config, sizes: dict[str, dict[str, int]], sample: float, 
             read += head.stat().st_size
             cuttable[path] = _cuttable(source, str(head))
         sources.append(source.model_copy(update={"paths": heads}))
-    corpus = str(folder / "corpus")
-    small = config.model_copy(update={"source": sources, "root": corpus, "run": {}})
-    seconds = {}
+    small = config.model_copy(update={"source": sources, "root": str(folder / "corpus"), "run": {}})
+    return small, read, cuttable
+
+
+def _calibrate(config: Config, sizes: dict[str, dict[str, int]], sample: float, folder: Path) -> Point:
+    """Build the heads of the dumps, ``sample`` bytes in all."""
+    small, read, cuttable = _heads(config, sizes, sample, folder)
+    seconds: dict[str, float] = {}
+    peaks: dict[str, int] = {}
     for stage in STAGES:
-        began = time.perf_counter()
-        small = _build_stage(small, stage)
-        seconds[stage] = time.perf_counter() - began
-    root = Root(corpus)
+        small, seconds[stage], peaks[stage] = _alone(small, stage)
+    root = Root(small.root)
     rows = {stage: list(Ledger(root).rows(stage).values()) for stage in STAGES}
-    kept = sum(row.counts.kept for row in rows["ingest"])
+    documents = sum(row.counts.kept for row in rows["ingest"])
+    texts = [row.counts.amounts.get("text_bytes", 0) for row in rows["ingest"]]
     disk: dict[str, int] = {}
     for row in (row for stage in STAGES for row in rows[stage]):
         for output in row.outputs:
             place = output["path"].split("/")[0]
             disk[place] = disk.get(place, 0) + output["bytes"]
-    return {
-        "bytes": read,
-        "documents": kept,
-        "text": sum(row.counts.amounts.get("text_bytes", 0) for row in rows["ingest"]),
-        "seconds": seconds,
-        "written": sum(row.took["seconds"] for row in rows["dedup"]) / max(kept, 1),
-        "peaks": {stage: max((row.took["peak_memory"] for row in rows[stage]), default=0) for stage in STAGES},
-        "disk": disk,
-        "cuttable": cuttable,
-    }
+    began = time.perf_counter()
+    for row in rows["dedup"]:
+        for _ in kept(root, row.unit, ["id", "text", "language"]):
+            pass
+    return Point(
+        bytes=read,
+        documents=documents,
+        text=sum(texts),
+        unit=max(texts),
+        tokens=sum(row.counts.amounts.get("tokens", 0) for row in rows["shards"]),
+        seconds=seconds,
+        peaks=peaks,
+        disk=disk,
+        written=sum(row.took["seconds"] for row in rows["dedup"]) / max(documents, 1),
+        read=(time.perf_counter() - began) / max(sum(texts), 1),
+        cuttable=cuttable,
+    )
+
+
+def _alone(config: Config, stage: str) -> tuple[Config, float, int]:
+    """`_measure` in a process of its own: what it takes has no other stage's memory in it."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        try:
+            return pool.submit(_measure, config, stage).result()
+        except BrokenProcessPool as error:
+            raise CorpusmillError(
+                f"the calibration of {stage} was killed, perhaps for want of memory",
+                mend="corpusmill plan CONFIG --sample, with fewer bytes than now",
+            ) from error
+
+
+def _measure(config: Config, stage: str) -> tuple[Config, float, int]:
+    """Build a stage on one core: what was built, its seconds, and the memory of the process."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # a worker's helper and threads would take another
+    began = time.perf_counter()
+    built = _build_stage(config, stage)
+    return built, time.perf_counter() - began, work.peak_memory()
 
 
 def _build_stage(config: Config, stage: str) -> Config:
@@ -166,18 +261,8 @@ def _units(config: Config, sizes: dict[str, dict[str, int]], cuttable: dict[str,
     return units
 
 
-def _bytes_exchanged(config: Config) -> int:
-    """What one document sends through the exchange of the dedup stage: its record, its text hash, its bands."""
-    size = lsh.KEY_RECORD.itemsize
-    if config.dedup.exact:
-        size += lsh.KEY_RECORD.itemsize
-    if config.dedup.near:
-        size += config.dedup.minhash.bands * lsh.BAND_RECORD.itemsize
-    return size
-
-
-def _exchange(config: Config) -> float:
-    """Seconds a document takes to meet all others, in packed blocks: measured on made-up signatures."""
+def _meeting(config: Config) -> float:
+    """Seconds a document takes to be compared with all others in packed blocks, on made-up signatures."""
     random = np.random.default_rng(0)
     documents = np.arange(_SIGNATURES)
     bands = config.dedup.minhash.bands + 2 if config.dedup.near else 2
@@ -191,11 +276,11 @@ def _exchange(config: Config) -> float:
 
 
 def _processes(
-    config: Config, stage: str, limit: int, total: int, documents: float, sample: dict[str, Any], scale: float
+    config: Config, stage: str, limit: int, total: int, documents: float, sample: Point, scale: float
 ) -> int:
     """The worker processes that the stage will start."""
     pieces = max(1, math.ceil(total / config.unit))
-    tokens = sample["disk"].get("shards", 0) * scale / 2
+    tokens = sample.tokens * scale
     measure = {"ingest": total, "dedup": documents, "shards": max(documents, tokens / 10_000)}[stage]
     name = "encode" if stage == "shards" else stage
     return useful_workers(limit, [Unit(name, str(i), "", math.ceil(measure / pieces), {}) for i in range(pieces)])

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import Any
 
-from pipeline.commands.common import Commands, print_json, with_json, with_set
+from pipeline.commands.common import Commands, memory, print_json, with_json, with_memory, with_set
 from pipeline.errors import UsageError
 
 _STAGES = {
@@ -59,12 +59,7 @@ def _arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--workers", default="1", metavar="N|auto", help="worker processes at most; small work starts none (default 1)"
     )
-    sub.add_argument(
-        "--memory",
-        default="auto",
-        metavar="SIZE|auto",
-        help="what dedup may hold, as 8GB; auto: half the machine's",
-    )
+    with_memory(sub)
     sub.add_argument("--dry-run", action="store_true", help="print stages, units and bytes; change nothing")
     sub.add_argument("--runner", metavar="RUNNER", help="a Beam runner; its options follow after --")
     with_json(sub)
@@ -80,7 +75,7 @@ def _build(options: argparse.Namespace) -> int:
     beam = [*([f"--runner={options.runner}"] if options.runner else []), *options.beam_options]
     if options.beam_options and not options.runner and not any(o.startswith("--runner") for o in beam):
         raise UsageError("Beam options after -- need a runner", mend="--runner FlinkRunner -- ...")
-    builder = Builder(config, workers(options.workers), tuple(beam), _memory(options.memory))
+    builder = Builder(config, workers(options.workers), tuple(beam), memory(options.memory))
     if options.dry_run:
         plan = builder.plan(options.until)
         if options.json:
@@ -131,17 +126,3 @@ def workers(text: str) -> int:
     if number < 1:
         raise UsageError(f"--workers takes a number from 1 or auto, not {text!r}")
     return number
-
-
-def _memory(text: str) -> int:
-    from pipeline.config import parse_bytes
-
-    if text == "auto":
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    try:
-        size = parse_bytes(text)
-    except ValueError:
-        size = 0
-    if not isinstance(size, int) or size < 1:
-        raise UsageError(f"--memory takes a size such as 8GB or auto, not {text!r}")
-    return size

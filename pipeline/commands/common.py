@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,29 @@ def with_json(sub: argparse.ArgumentParser) -> None:
 def with_set(sub: argparse.ArgumentParser) -> None:
     """The command takes overrides of single keys of a TOML."""
     sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key of the TOML")
+
+
+def with_memory(sub: argparse.ArgumentParser) -> None:
+    """The command can be told how much memory deduplication may hold."""
+    sub.add_argument(
+        "--memory", default="auto", metavar="SIZE|auto", help="what dedup may hold, as 8GB; auto: half the machine's"
+    )
+
+
+def memory(text: str) -> int:
+    """The bytes that --memory means; UsageError on anything else."""
+    from pipeline.config import parse_bytes
+    from pipeline.errors import UsageError
+
+    if text == "auto":
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    try:
+        size = parse_bytes(text)
+    except ValueError:
+        size = 0
+    if not isinstance(size, int) or size < 1:
+        raise UsageError(f"--memory takes a size such as 8GB or auto, not {text!r}")
+    return size
 
 
 def print_json(value: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pipeline.commands.common import Commands, print_json, with_json, with_set
+from pipeline.commands.common import Commands, memory, print_json, with_json, with_memory, with_set
 
 
 def add(commands: Commands) -> None:
@@ -19,6 +19,7 @@ def add(commands: Commands) -> None:
     plan.add_argument("config", help="the corpus's TOML file")
     with_set(plan)
     plan.add_argument("--workers", default="1", metavar="N|auto", help="worker processes at most (default 1)")
+    with_memory(plan)
     plan.add_argument(
         "--sample", default="12 MB", metavar="BYTES", help="of the dumps to build for the rates (default 12 MB)"
     )
@@ -35,7 +36,7 @@ def _plan(options: argparse.Namespace) -> int:
         sample = parse_bytes(options.sample)
     except ValueError as error:
         raise UsageError(f"--sample: {error}") from None
-    facts = estimate(load(options.config, options.set), sample, workers(options.workers))
+    facts = estimate(load(options.config, options.set), sample, workers(options.workers), memory(options.memory))
     if options.json:
         print_json(facts)
     else:
