@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from pipeline.parse.wikitext_data import read_data
 
@@ -43,8 +43,7 @@ _NOT_IN_LIST = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SiteInfo:
+class SiteInfo(NamedTuple):
     """The wiki behind a dump, from the ``<siteinfo>`` of its first bytes.
 
     ``language`` is a MediaWiki language code, ``article_url`` what a page title is appended to (both "" when unknown),

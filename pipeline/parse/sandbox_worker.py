@@ -1,4 +1,7 @@
-"""The worker of a ``Sandbox``: the other end of its pipes. It loads nothing that the function called does not need."""
+"""The worker of a ``Sandbox``: the other end of its pipes. It loads nothing that the function called does not need.
+
+What a worker for wikitext loads has no dataclasses, pathlib or urllib either: they were a third of its start.
+"""
 
 from __future__ import annotations
 

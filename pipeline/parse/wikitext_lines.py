@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 
 from pipeline.parse.wikitext_brackets import BREAK, HOLE, LOST, NOTE
@@ -72,11 +71,11 @@ def table_rows(source: str) -> str:
     return "\n" + "\n".join(line for line in lines if line) + "\n"
 
 
-@dataclass(slots=True)
 class _Cell:
-    text: str
-    rows: int = 1
-    columns: int = 1
+    __slots__ = ("columns", "rows", "text")
+
+    def __init__(self, text: str, rows: int, columns: int):
+        self.text, self.rows, self.columns = text, rows, columns
 
 
 def _spread(rows: list[list[_Cell]], budget: int) -> Iterator[list[str]]:

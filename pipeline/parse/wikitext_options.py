@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """How wikitext is rendered.
 
     ``math``: keep formulas, as LaTeX between dollar signs. ``tables``: keep tables, a line each row. ``drop_sections``:
