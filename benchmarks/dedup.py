@@ -417,8 +417,11 @@ def _differences(name: str, labels: dict[str, np.ndarray], texts: list[str], pat
         found = in_own_process(peer_python, PEER_SCRIPT, "similarities", name, path, chosen)
         there = np.array(found["similarities"])
         odds = params.probability(here), params.probability(there)
+        joining = labels["corpusmill" if who == "only ours" else name]
+        through = np.bincount(joining, minlength=len(joining))[joining[pairs[:, 0]]] > 2
         causes = {
-            "joined through others": np.maximum(here, there) < 0.3,  # so some direct neighbours differ: counted too
+            # neither of the two would join them by itself; of a direct pair on the way the reason is counted too
+            "joined through others": (np.maximum(*odds) < 0.01) & through,
             "other shingles": np.abs(odds[0] - odds[1]) > 0.5,
             "other hash functions": (np.abs(odds[0] - 0.5) < 0.49) | (np.abs(odds[1] - 0.5) < 0.49),
         }
