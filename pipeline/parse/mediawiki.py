@@ -776,22 +776,10 @@ def parse(path: str, start: int = 0, stop: int | None = None, options: Options |
 
         wikitext.render("", options=options.rendering)  # a wrong template rule is refused before the first page
     sandbox = _sandbox(options.timeout_s, options.memory_mb)
-    fault: InputError | None = None
-    before: tuple[list[Parsed], list[Parsed], Batch] | None = None
-    try:
-        for rows in _batches(path, start, stop, options):
-            # While the worker renders these, the rows before are handed on and the next pages are read.
-            wikitexts = [row for row, _ in rows if not row.reason]
-            batch = sandbox.send([(p.text, p.site, options.rendering, p.title) for row, p in rows if not row.reason])
-            if before:
-                yield from _rendered(*before)
-            before = [row for row, _ in rows], wikitexts, batch
-    except InputError as error:
-        fault = error
-    if before:
-        yield from _rendered(*before)
-    if fault:
-        raise fault
+    for rows in _batches(path, start, stop, options):
+        wikitexts = [row for row, _ in rows if not row.reason]
+        batch = sandbox.send([(p.text, p.site, options.rendering, p.title) for row, p in rows if not row.reason])
+        yield from _rendered([row for row, _ in rows], wikitexts, batch)
 
 
 def _batches(path: str, start: int, stop: int | None, options: Options) -> Iterator[list[tuple[Parsed, Page]]]:
