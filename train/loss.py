@@ -16,9 +16,7 @@ from torch import Tensor
 from train.batches import IGNORE
 
 _CACHED = 1 << 22  # logits alive at once on a CPU: within its cache
-_MEMORY = (
-    80  # bytes of a GPU's memory for each logit alive at once: few large products, a twentieth of it in half precision
-)
+_MEMORY = 80  # bytes of a GPU's memory for each logit alive at once: few large products, 2 or 4 bytes a logit
 _TILE = 128  # rows of a block of a GPU's product
 
 Softmax = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]

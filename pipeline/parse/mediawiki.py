@@ -35,9 +35,7 @@ from pipeline.storage import open_input
 __all__ = ["Options", "Page", "SiteInfo", "cut", "find_page", "parse", "read_pages", "read_site", "superseded"]
 
 MAX_PAGE_CHARS = 16 << 20  # MediaWiki saves at most 2 MB a page; old pages reach a little more
-_READ = (
-    1 << 16
-)  # compressed bytes a step, counted from the start of a stream: `length` is a multiple of it or a stream's end
+_READ = 1 << 16  # compressed bytes a step; `length` of a page is a multiple of it from a stream's start, or its end
 _INFLATED = 1 << 20  # most bytes one step of a decompressor may give: a bomb must not fit in memory
 _BATCH_CHARS = 1 << 18  # of wikitext that go to the worker together
 _BATCH_PAGES = 1000
