@@ -27,7 +27,7 @@ from xml.parsers import expat
 from pipeline.errors import CorpusmillError, InputError
 from pipeline.parse.mediawiki_site import SiteInfo, redirect_pattern, site_from_head
 from pipeline.parse.record import Parsed
-from pipeline.parse.sandbox import Batch, Killed, Sandbox
+from pipeline.parse.sandbox import Killed, Sandbox
 from pipeline.parse.wikitext_options import DEFAULTS
 from pipeline.parse.wikitext_options import Options as Rendering
 from pipeline.storage import open_input
@@ -775,9 +775,12 @@ def parse(path: str, start: int = 0, stop: int | None = None, options: Options |
         wikitext.render("", options=options.rendering)  # a wrong template rule is refused before the first page
     sandbox = _sandbox(options.timeout_s, options.memory_mb)
     for rows in _batches(path, start, stop, options):
-        wikitexts = [row for row, _ in rows if not row.reason]
-        batch = sandbox.send([(p.text, p.site, options.rendering, p.title) for row, p in rows if not row.reason])
-        yield from _rendered([row for row, _ in rows], wikitexts, batch)
+        pages = [(row, page) for row, page in rows if not row.reason]
+        outcomes = sandbox.map([(page.text, page.site, options.rendering, page.title) for _, page in pages])
+        for (row, _), (text, error) in zip(pages, outcomes, strict=True):
+            _tell(row, text, error)
+        for row, _ in rows:
+            yield row
 
 
 def _batches(path: str, start: int, stop: int | None, options: Options) -> Iterator[list[tuple[Parsed, Page]]]:
@@ -812,20 +815,18 @@ def _batches(path: str, start: int, stop: int | None, options: Options) -> Itera
         yield rows
 
 
-def _rendered(rows: list[Parsed], wikitexts: list[Parsed], batch: Batch) -> list[Parsed]:
-    """Rows, now with the plain text of those that have wikitext, or why they have none."""
-    for row, (text, error) in zip(wikitexts, batch.outcomes(), strict=True):
-        if isinstance(error, Killed):
-            row.reason, row.threshold = f"parse_{error.limit}", error.threshold
-        elif isinstance(error, CorpusmillError):
-            raise error
-        elif error:
-            row.reason = "error:render"  # a fault of ours in one page: it is counted, and the next is read
-        elif text:
-            row.text = text
-        else:
-            row.reason = "empty"
-    return rows
+def _tell(row: Parsed, text: str, error: Exception | None) -> None:
+    """Give a row the plain text of its wikitext, or the reason why it has none."""
+    if isinstance(error, Killed):
+        row.reason, row.threshold = f"parse_{error.limit}", error.threshold
+    elif isinstance(error, CorpusmillError):
+        raise error
+    elif error:
+        row.reason = "error:render"  # a fault of ours in one page: it is counted, and the next is read
+    elif text:
+        row.text = text
+    else:
+        row.reason = "empty"
 
 
 def _judge(parsed: Parsed, page: Page, options: Options) -> None:

@@ -50,24 +50,6 @@ class Killed(Exception):
 Outcome = tuple[Any, Exception | None]  # of a call: its value, or what it raised
 
 
-class Batch:
-    """Calls that were sent to a worker."""
-
-    def __init__(self, sandbox: Sandbox, calls: Sequence[tuple]):
-        self.calls, self.fresh = calls, False  # fresh: the worker had no call before them
-        self.results: list[Outcome] | None = None if calls else []
-        self._sandbox = sandbox
-
-    def outcomes(self) -> list[Outcome]:
-        """What the calls gave, in their order; waits for it."""
-        with self._sandbox._busy:
-            if self.results is None:
-                self._sandbox._take_in()
-        if self.results is None:
-            raise RuntimeError("the batch was lost with its worker")
-        return self.results
-
-
 class Sandbox:
     """A public function of an importable module, called in a worker process under limits of time and memory.
 
@@ -84,8 +66,7 @@ class Sandbox:
     of the call.
 
     >>> with Sandbox(textwrap.shorten, timeout_s=30, memory_mb=1024) as shorten:
-    ...     batch = shorten.send([("four words are here", 14), ("two words", 14)])
-    ...     [value for value, error in batch.outcomes()]
+    ...     [value for value, error in shorten.map([("four words are here", 14), ("two words", 14)])]
     ['four [...]', 'two words']
     """
 
@@ -96,55 +77,34 @@ class Sandbox:
         self._name, self.timeout_s, self.memory_mb = name, timeout_s, memory_mb
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0  # the process that started the worker: a fork of it must not talk on its pipes
-        self._sent: Batch | None = None  # the one batch that the worker has
         self._busy = threading.Lock()
 
     def __call__(self, *args: Any) -> Any:
         """Call the function; the worker starts with the first call. Threads take turns."""
-        value, error = self.send([args]).outcomes()[0]
+        ((value, error),) = self.map([args])
         if error is not None:
             raise error
         return value
 
-    def send(self, calls: Sequence[tuple]) -> Batch:
-        """Give the worker a batch of arguments, and go on while it works.
-
-        It holds one batch: the one sent before is waited for first, whoever sent it.
-        """
-        batch = Batch(self, calls)
+    def map(self, calls: Sequence[tuple]) -> list[Outcome]:
+        """What each call of a batch of arguments gives, in their order. Threads take turns."""
         with self._busy:
-            self._take_in()
-            if calls:
-                batch.fresh = self._owner != os.getpid()
-                if batch.fresh:
-                    self._start()
-                self._sent = batch
-                with contextlib.suppress(ConnectionError):  # a death shows when the answer is waited for
-                    self._write(calls)
-        return batch
+            return self._outcomes(calls)
 
-    def _take_in(self) -> None:
-        """Wait for the answer to the batch that was sent, if there is one."""
-        batch, self._sent = self._sent, None
-        if batch is not None and self._owner == os.getpid():
-            batch.results = self._judged(batch.calls, batch.fresh)
-
-    def _judged(self, calls: Sequence[tuple], fresh: bool) -> list[Outcome]:
-        """The outcomes of calls that were sent; where the worker fails, of each alone."""
+    def _outcomes(self, calls: Sequence[tuple]) -> list[Outcome]:
+        if not calls:
+            return []
+        fresh = self._owner != os.getpid()
+        if fresh:
+            self._start()
+        with contextlib.suppress(ConnectionError):  # a death shows when the answer is waited for
+            self._write(calls)
         try:
             return self._answer(len(calls), self.timeout_s)
         except Killed as killed:
             if len(calls) == 1 and (fresh or killed.limit == "timeout"):
                 return [(None, killed)]
-        outcomes: list[Outcome] = []
-        for call in calls:
-            fresh = self._owner != os.getpid()
-            if fresh:
-                self._start()
-            with contextlib.suppress(ConnectionError):
-                self._write([call])
-            outcomes += self._judged([call], fresh)
-        return outcomes
+        return [outcome for call in calls for outcome in self._outcomes([call])]
 
     def _start(self) -> None:
         self._owner = os.getpid()
@@ -224,7 +184,7 @@ class Sandbox:
                 if pipe is not None:
                     with contextlib.suppress(BrokenPipeError):  # what was not sent is not wanted any more
                         pipe.close()
-        self._process, self._owner, self._sent = None, 0, None
+        self._process, self._owner = None, 0
 
     def __enter__(self) -> Sandbox:
         return self

@@ -76,28 +76,25 @@ def test_a_crash_is_named():
 
 def test_a_batch_fails_call_by_call():
     with Sandbox(judge, timeout_s=0.3, memory_mb=1024) as call:
-        batch = call.send([("a",), ("hang",), ("b",), ("raise",), ("swell",), ("crash",), ("c",)])
-        outcomes = batch.outcomes()
+        outcomes = call.map([("a",), ("hang",), ("b",), ("raise",), ("swell",), ("crash",), ("c",)])
     kinds = [value or getattr(error, "limit", str(error)) for value, error in outcomes]
     assert kinds == ["a", "timeout", "b", "no", "memory", "crash", "c"]
 
 
-def test_batches_are_told_apart():
+def test_batches_and_calls_take_turns():
     with Sandbox(divmod, timeout_s=60, memory_mb=1024) as call:
-        abandoned, first = call.send([(9, 2)]), call.send([(7, 2), (7, 0)])
-        assert call(5, 3) == (1, 2)  # while a batch is on its way
-        second = call.send([])
-        assert (second.outcomes(), abandoned.outcomes()) == ([], [((4, 1), None)])
-        (value, error), (nothing, fault) = first.outcomes()
+        assert call.map([]) == []
+        (value, error), (nothing, fault) = call.map([(7, 2), (7, 0)])
         assert (value, error, nothing, type(fault)) == ((3, 1), None, None, ZeroDivisionError)
+        assert call(5, 3) == (1, 2)
 
 
 def test_an_answer_that_cannot_travel_is_an_error():
     with Sandbox(judge, timeout_s=60, memory_mb=1024) as call:
-        (_, error), (value, _) = call.send([("unpicklable",), ("a",)]).outcomes()
+        (_, error), (value, _) = call.map([("unpicklable",), ("a",)])
         assert "pickle" in str(error)
         assert value == "a"
-        assert call.send([("b",)] * 5000).outcomes() == [("b", None)] * 5000
+        assert call.map([("b",)] * 5000) == [("b", None)] * 5000
 
 
 def judge(word: str) -> object:
