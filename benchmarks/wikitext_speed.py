@@ -187,7 +187,7 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
         else:
             print(f"{name:42}not installed: pip install {module}")
     many = folder / "enwiki-multistream.xml.bz2"
-    repeated(args.dump, 4, many, multistream=True)
+    repeated(args.dump, 16, many, multistream=True)
     script = folder / "units.py"
     script.write_text(UNITS)
     walls = {}
@@ -196,7 +196,7 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
         walls[n] = min(measure([python, str(script), str(many), str(n)])[1] for _ in range(args.rounds))
     os.sched_setaffinity(0, cores)
     elapsed = f"({walls[1]:.2f} s, {walls[2]:.2f} s elapsed; nothing else may run)"
-    print(f"\ntwo workers on one multistream file: {walls[1] / walls[2]:.2f} x one {elapsed}")
+    print(f"\ntwo workers on one multistream file of 16 dumps: {walls[1] / walls[2]:.2f} x one {elapsed}")
     if args.memory:
         for times in (1, 5, 20):
             longer = folder / f"enwiki-{times}.xml.bz2"

@@ -187,10 +187,13 @@ def _calibrate(config: Config, sizes: dict[str, dict[str, int]], sample: float, 
         for output in row.outputs:
             place = output["path"].split("/")[0]
             disk[place] = disk.get(place, 0) + output["bytes"]
-    began = time.perf_counter()
-    for row in rows["dedup"]:
-        for _ in kept(root, row.unit, ["id", "text", "language"]):
-            pass
+    passes = []
+    for _ in range(3):  # the first one loads what reads
+        began = time.perf_counter()
+        for row in rows["dedup"]:
+            for _ in kept(root, row.unit, ["id", "text", "language"]):
+                pass
+        passes.append(time.perf_counter() - began)
     return Point(
         bytes=read,
         documents=documents,
@@ -201,7 +204,7 @@ def _calibrate(config: Config, sizes: dict[str, dict[str, int]], sample: float, 
         peaks=peaks,
         disk=disk,
         written=sum(row.took["seconds"] for row in rows["dedup"]) / max(documents, 1),
-        read=(time.perf_counter() - began) / max(sum(texts), 1),
+        read=min(passes) / max(sum(texts), 1),
         cuttable=cuttable,
     )
 

@@ -108,10 +108,19 @@ class _Reader:
         else:
             batch.inputs[row, column:end] = self.shards.read(start - 1, stop - 1)
 
+    def fill_ring(self, batch: Batch, row: int, start: int, count: int) -> None:
+        """Put ``count`` targets from ``start`` on into a row; after the last of the split comes the first."""
+        batch.starts[row] = start
+        before_end = min(count, self.shards.n_tokens - start)
+        self.fill(batch, row, 0, start, start + before_end)
+        if before_end < count:
+            self.fill(batch, row, before_end, 0, count - before_end)
+
 
 class Windows:
     """Independent sequences of ``context`` targets in shuffled order, for models without carried state.
 
+    The split is taken as a ring; each epoch after the first cuts it at another place, so that no sequence comes twice.
     ``seed`` None keeps the order of the text. ``share`` (number, processes): this process's part of each batch.
     """
 
@@ -131,10 +140,9 @@ class Windows:
         windows = self._order[1][number * reader.size : (number + 1) * reader.size] * reader.context
         total = int(np.minimum(reader.context, reader.shards.n_tokens - windows).sum())
         batch = reader.blank(True, total)
-        windows = windows[reader.rows.start : reader.rows.stop]
-        batch.starts[: len(windows)] = windows
-        for row, start in enumerate(batch.starts[: len(windows)].tolist()):
-            reader.fill(batch, row, 0, start, min(start + reader.context, reader.shards.n_tokens))
+        n_tokens, turn = reader.shards.n_tokens, (key or 0) % reader.shards.n_tokens if epoch else 0
+        for row, begin in enumerate(windows[reader.rows.start : reader.rows.stop].tolist()):
+            reader.fill_ring(batch, row, (begin + turn) % n_tokens, min(reader.context, n_tokens - begin))
         return batch
 
 
@@ -164,11 +172,7 @@ class Streams:
             begin, count = begins[stream], counts[stream]
             if not count:
                 continue
-            start = batch.starts[row] = (begin + turn) % total
-            before_end = min(count, total - int(start))
-            reader.fill(batch, row, 0, int(start), int(start) + before_end)
-            if before_end < count:
-                reader.fill(batch, row, before_end, 0, count - before_end)
+            reader.fill_ring(batch, row, (begin + turn) % total, count)
         return batch
 
 

@@ -105,6 +105,16 @@ def test_first_token_of_the_split_follows_an_end_of_document(tmp_path):
     assert batch.targets[0].tolist() == list(range(1, 9))
 
 
+def test_no_window_of_an_epoch_comes_again_in_the_next(tmp_path):
+    batches = Windows(counting(tmp_path, [500, 300]), 4, 10, 3)
+    epochs = [
+        {int(start) for n in range(batches.steps_per_epoch) for start in batches.batch(first + n).starts}
+        for first in (0, batches.steps_per_epoch, 2 * batches.steps_per_epoch)
+    ]
+    assert not epochs[0] & epochs[1]
+    assert not epochs[1] & epochs[2]
+
+
 def test_prefetched_batches_are_the_batches(tmp_path):
     batches = Windows(counting(tmp_path, [200]), 4, 10, 1)
     ahead = list(Prefetch(batches, 3, 9, lambda batch: batch))
