@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 STAGES = {module.STAGE: module for module in (ingest, dedup, tokenizer, shards, train, report)}
 """What `build` runs, in this order. Encoding, which leaves only scratch, is the first half of the shards stage."""
 
-_PAYS = {ingest.STAGE: 8_000_000, dedup.STAGE: 200_000, encode.STAGE: 10_000, shards.STAGE: 100_000_000}
+_PAYS = {ingest.STAGE: 8_000_000, dedup.STAGE: 1_000_000, encode.STAGE: 10_000, shards.STAGE: 100_000_000}
 """What a process does in ten seconds, about, in the measure of the stage's units: less does not pay for the five that
 starting a worker process takes."""
 

@@ -42,7 +42,7 @@ _SPREAD = 16  # files of a source whose heads are read
 _WARM, _SMALL = 0.1, 0.3  # of the sample: what is built to warm up, and for the other end of the line
 _VOCABULARIES = (32_000, 8_000, 2_000, 500)  # what little text may support, where it does not support the one wanted
 _SIGNATURES = 200_000
-_CARRIED = 2  # times what comparing takes: Beam groups and copies the blocks; measured on 390,000 documents
+_CARRIED = 3  # times what comparing takes: Beam groups and copies the blocks; 2 to 4 on 390,000 to 500,000 documents
 _WORKER_START = 5.0  # seconds
 _ROW_GROUP_READ = 4  # bytes of memory a byte of text in the row group that is read
 
