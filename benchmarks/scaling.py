@@ -24,7 +24,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 
 import many_pages
 from end_to_end import ROOT, STAGES, peak_of_units, run
@@ -33,7 +32,6 @@ DUMP = ROOT / "examples/data/enwiki-20160501-pages-articles-excerpt.xml.bz2"
 GROWTH = (1, 3, 10)
 MAPS = ("ingest", "shards")  # the stages that exchange nothing between units
 TRIAL = 8  # copies
-ROUNDS = 3
 WORKER_PROCESSES = ("--runner", "FnApiRunner", "--", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
 
 # The same units one after the other, without Beam. Deduplication is Beam's, so it is not what is timed.
@@ -107,7 +105,7 @@ def main() -> None:
         with timed("planning 10x"):
             plan = planned(configs[10])
         builds = growth(configs, folder, missed)
-        bare_loop(configs[1], folder, missed)
+        bare_loop(configs[3], folder, missed)
         foreseen(plan, builds[10], missed)
         os.sched_setaffinity(0, cores[:2])
         workers(builds[10], folder, missed)
@@ -195,27 +193,23 @@ def workers(one: Build, folder: Path, missed: list[str]) -> None:
 
 
 def bare_loop(config: str, folder: Path, missed: list[str]) -> None:
-    """What Beam adds to a plain loop over the same units, in one process; the two in turn, the median of the rounds."""
-    beam: dict[str, list[float]] = {stage: [] for stage in STAGES}
-    plain: dict[str, list[float]] = {stage: [] for stage in STAGES}
-    for number in range(ROUNDS):
-        build = Build(config, folder / f"corpus-beam-{number}")
-        corpus = str(folder / f"corpus-plain-{number}")
-        for stage in STAGES:
-            build.run(stage)
-            beam[stage].append(build.seconds[stage])
-            began = time.perf_counter()
-            subprocess.run(
-                [sys.executable, "-c", BARE, config, corpus, stage], check=True, cwd=ROOT, stderr=subprocess.DEVNULL
-            )
-            plain[stage].append(time.perf_counter() - began)
-    print(f"\n{'1x':<12}{'Beam s':>9}{'plain loop s':>14}{'Beam adds':>11}   (median of {ROUNDS}, in turn)")
-    rows = [(stage, median(beam[stage]), median(plain[stage])) for stage in MAPS]
-    rows.append(("map stages", sum(with_beam for _, with_beam, _ in rows), sum(without for _, _, without in rows)))
-    for name, with_beam, without in rows:
-        print(f"{name:<12}{with_beam:>9.1f}{without:>14.1f}{100 * (with_beam / without - 1):>10.1f}%", flush=True)
-    if with_beam / without > 1.05:
-        missed.append(f"Beam adds {100 * (with_beam / without - 1):.1f} % to the map stages (at most 5)")
+    """What Beam adds to a plain loop over the same units, in one process; stage by stage, the two in turn."""
+    beam, corpus = Build(config, folder / "corpus-beam"), str(folder / "corpus-plain")
+    plain = {}
+    for stage in STAGES:
+        beam.run(stage)
+        began = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-c", BARE, config, corpus, stage], check=True, cwd=ROOT, stderr=subprocess.DEVNULL
+        )
+        plain[stage] = time.perf_counter() - began
+    print(f"\n{'3x':<12}{'Beam s':>9}{'plain loop s':>14}{'Beam adds':>11}")
+    without = sum(plain[stage] for stage in MAPS)
+    rows = [(stage, beam.seconds[stage], plain[stage]) for stage in MAPS] + [("map stages", beam.maps, without)]
+    for name, seconds, bare in rows:
+        print(f"{name:<12}{seconds:>9.1f}{bare:>14.1f}{100 * (seconds / bare - 1):>10.1f}%", flush=True)
+    if beam.maps / without > 1.05:
+        missed.append(f"Beam adds {100 * (beam.maps / without - 1):.1f} % to the map stages (at most 5)")
 
 
 def start_up(folder: Path) -> None:
