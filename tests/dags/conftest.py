@@ -24,9 +24,12 @@ def airflow_python():
     return named or str(OURS)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def airflow_home(airflow_python, tmp_path_factory):
-    """The environment variables of an Airflow with a database of its own, its pools in it."""
+    """The environment variables of an Airflow with a database of its own, its pools in it.
+
+    One a module: a scheduler would find the runs of another.
+    """
     home = tmp_path_factory.mktemp("airflow")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))}
     variables = {
@@ -43,7 +46,7 @@ def airflow_home(airflow_python, tmp_path_factory):
     return variables
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ask(airflow_python, airflow_home):
     """Ask driver.py about the DAGs, with Variables of Airflow as keywords: the answer and all that was logged."""
 
