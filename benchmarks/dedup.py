@@ -38,12 +38,12 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from measure import best, peak_bytes
 
 if TYPE_CHECKING:
     from pipeline.dedup.minhash import MinHashParams
@@ -87,26 +87,11 @@ def in_own_process(python: str, script: str, *arguments: object) -> dict[str, An
     return found
 
 
-def peak_bytes() -> int:
-    """The peak memory of this process (VmHWM: without that of the process that started it, unlike ru_maxrss)."""
-    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024
-
-
 def real_text() -> str:
     """WikiText-2, all splits, as one text."""
     with zipfile.ZipFile(SHARED / "text/wikitext-2.zip") as archive:
         names = sorted(name for name in archive.namelist() if name.endswith((".tokens", ".txt", ".raw")))
         return "".join(io.TextIOWrapper(archive.open(name), "utf-8").read() for name in names)
-
-
-def best(function: Callable[[], object]) -> float:
-    """Processor seconds of the best of three runs."""
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 def signatures(options: argparse.Namespace) -> None:

@@ -14,7 +14,6 @@ import io
 import json
 import os
 import pickle
-import re
 import struct
 import sys
 import tempfile
@@ -22,6 +21,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from measure import best, peak_bytes
 
 NGRAM, BANDS, ROWS = 5, 14, 8
 
@@ -32,16 +33,6 @@ def main() -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         found = command(*arguments)
     print(json.dumps(found))
-
-
-def best(function: Callable[[], object]) -> float:
-    """Processor seconds of the best of three runs."""
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 def signatures(peer: str, path: str) -> dict[str, float]:
@@ -114,8 +105,7 @@ def clusters(peer: str, path: str, folder: str) -> dict[str, Any]:
     """Deduplicate a JSONL file ("text", "id") whole: the label of each document's cluster, the documents that stay,
     the seconds of each step and the peak memory."""
     labels, kept, took = (_datatrove if peer == "datatrove" else _text_dedup)(path, Path(folder))
-    peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) * 1024  # type: ignore[index]
-    return {"labels": labels, "kept": kept, "took": took, "peak": peak}
+    return {"labels": labels, "kept": kept, "took": took, "peak": peak_bytes()}
 
 
 def _datatrove(path: str, folder: Path) -> tuple[list[int], int, dict[str, float]]:

@@ -13,9 +13,10 @@ import argparse
 import csv
 import gzip
 import sys
-import time
 from collections import Counter
 from pathlib import Path
+
+from measure import best
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -63,14 +64,6 @@ def main() -> None:
     documents = [" ".join(text for _, text in known[start : start + 40]) for start in range(0, len(known), 40)]
     size = sum(len(text.encode()) for text in documents) / 1e6
     model, array = language.load_model(), pa.array(documents)
-
-    def best(run) -> float:
-        times = []
-        for _ in range(3):
-            start = time.process_time()
-            run()
-            times.append(time.process_time() - start)
-        return min(times)
 
     print(f"identify        {size / best(lambda: language.identify(array)):8.2f} MB/s")
     print(f"the bare model  {size / best(lambda: [model.predict(text) for text in documents]):8.2f} MB/s")

@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from measure import best
+
 ROOT = Path(__file__).resolve().parents[1]
 BATCH_CHARACTERS = 4_000_000
 
@@ -84,16 +86,6 @@ def main() -> None:
     for name, seconds in theirs.items():
         row(name, seconds, share)
     print(f"fineweb preset: {theirs['datatrove, the FineWeb chain'] / share / ours:.0f} times datatrove's chain")
-
-
-def best(function: Callable[[], object], rounds: int = 3) -> float:
-    """Processor seconds of the best round."""
-    times = []
-    for _ in range(rounds):
-        start = time.process_time()
-        function()
-        times.append(time.process_time() - start)
-    return min(times)
 
 
 def run_peer(path: str) -> dict[str, float]:
