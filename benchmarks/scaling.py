@@ -6,8 +6,8 @@ tables and whether the targets were met.
 The input are copies of a small dump in which no page is a duplicate of another (benchmarks/many_pages.py): 1, 3 and
 10 times as many as this machine gets through in a tenth of ``--minutes`` on one core. Each stage is a `corpusmill`
 command in a process of its own, so its start counts; one worker has one core, though the threads and the helper of
-its process could use more. Needs a machine that does nothing else, for about three times
-``--minutes``; the tables can be pasted into docs/cluster.md.
+its process could use more. What is compared runs in turn, stage by stage: the speed of a machine drifts. Needs a
+machine that does nothing else, for about three times ``--minutes``; the tables can be pasted into docs/cluster.md.
 """
 
 from __future__ import annotations
@@ -65,13 +65,23 @@ class Build:
 
     config: str
     corpus: Path
+    cores: list[int]
     seconds: dict[str, float] = field(default_factory=dict)
     peaks: dict[str, float] = field(default_factory=dict)
 
     def run(self, stage: str, workers: int = 1) -> None:
+        os.sched_setaffinity(0, self.cores)
         wall, _, peak = run(stage, self.config, "--corpus", str(self.corpus), "--workers", str(workers))
         self.seconds[stage] = wall
         self.peaks[stage] = max(peak, peak_of_units(self.corpus, stage))
+
+    def run_plain(self, stage: str) -> None:
+        """The same units without Beam, one after the other in one process."""
+        os.sched_setaffinity(0, self.cores)
+        command = [sys.executable, "-c", BARE, self.config, str(self.corpus), stage]
+        began = time.perf_counter()
+        subprocess.run(command, check=True, cwd=ROOT, stderr=subprocess.DEVNULL)
+        self.seconds[stage] = time.perf_counter() - began
 
     def row(self, stage: str) -> dict:
         return json.loads((self.corpus / f"ledger/{stage}.json").read_text())
@@ -95,33 +105,44 @@ def main() -> None:
         many_pages.write(given.dump, {1: folder / "one.xml.bz2", TRIAL: folder / "trial.xml.bz2"})
         os.sched_setaffinity(0, cores[:1])
         with timed("trial, to choose the size"):
-            base = size(folder, given.minutes * 60)
+            base = size(folder, given.minutes * 60, cores[:1])
         os.sched_setaffinity(0, cores)
         with timed(f"writing {base}, {3 * base} and {10 * base} copies of {given.dump.name}"):
             dumps = {times: folder / f"{times}x.xml.bz2" for times in GROWTH}
             many_pages.write(given.dump, {base * times: dumps[times] for times in GROWTH})
         configs = {times: write_config(dump, folder) for times, dump in dumps.items()}
+        builds = {times: Build(config, folder / f"corpus-{times}", cores[:1]) for times, config in configs.items()}
+        plain = Build(configs[3], folder / "corpus-plain", cores[:1])
+        two = Build(configs[10], folder / "corpus-two", cores[:2])
         os.sched_setaffinity(0, cores[:1])
         with timed("planning 10x"):
             plan = planned(configs[10])
-        builds = growth(configs, folder, missed)
-        bare_loop(configs[3], folder, missed)
+        for stage in STAGES:
+            with timed(f"{stage}: 1x, 3x, 3x without Beam, 10x, 10x by two workers"):
+                builds[1].run(stage)
+                builds[3].run(stage)
+                plain.run_plain(stage)
+                builds[10].run(stage)
+                two.run(stage, workers=2)
+        growth(builds, missed)
+        overhead(builds[3], plain, missed)
+        workers(builds[10], two, missed)
+        os.sched_setaffinity(0, cores[:1])
         foreseen(plan, builds[10], missed)
         os.sched_setaffinity(0, cores[:2])
-        workers(builds[10], folder, missed)
         start_up(folder)
     print("\n" + ("targets missed: " + "; ".join(missed) if missed else "all targets met"), flush=True)
     if missed:
         raise SystemExit(1)
 
 
-def size(folder: Path, seconds: float) -> int:
+def size(folder: Path, seconds: float, core: list[int]) -> int:
     """Copies for 1x so that ingest and shards of 10x take one core about ``seconds``; compiles what is compiled."""
     configs = {name: write_config(folder / f"{name}.xml.bz2", folder) for name in ("one", "trial")}
-    Build(configs["one"], folder / "corpus-first").run("ingest")
+    Build(configs["one"], folder / "corpus-first", core).run("ingest")
     taken = {}
     for name, config in configs.items():
-        build = Build(config, folder / f"corpus-{name}")
+        build = Build(config, folder / f"corpus-{name}", core)
         for stage in STAGES:
             build.run(stage)
         taken[name] = build.maps
@@ -145,71 +166,52 @@ def planned(config: str) -> dict:
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
-def growth(configs: dict[int, str], folder: Path, missed: list[str]) -> dict[int, Build]:
+def growth(builds: dict[int, Build], missed: list[str]) -> None:
     """Seconds and memory of every stage at 1, 3 and 10 times the input, one worker."""
     print(
         f"\n{'one worker':<12}"
         + "".join(f"{f'{n}x s':>9}{'peak MB':>9}" for n in GROWTH)
         + f"{'slope':>8}{'memory':>8}"
     )
-    builds = {times: Build(config, folder / f"corpus-{times}") for times, config in configs.items()}
     for stage in STAGES:
-        cells = ""
-        for build in builds.values():
-            build.run(stage)
-            cells += f"{build.seconds[stage]:>9.1f}{build.peaks[stage] / 1e6:>9.0f}"
-        seconds, peaks = ([getattr(b, what)[stage] for b in builds.values()] for what in ("seconds", "peaks"))
+        seconds, peaks = ([getattr(build, what)[stage] for build in builds.values()] for what in ("seconds", "peaks"))
+        cells = "".join(f"{s:>9.1f}{peak / 1e6:>9.0f}" for s, peak in zip(seconds, peaks, strict=True))
         slope = math.log(seconds[2] / seconds[1]) / math.log(GROWTH[2] / GROWTH[1])
         more = peaks[2] / peaks[0] - 1
-        print(f"{stage:<12}{cells}{slope:>8.2f}{100 * more:>+7.0f}%", flush=True)
+        print(f"{stage:<12}{cells}{slope:>8.2f}{100 * more:>+7.0f}%")
         if slope > 1.1:
             missed.append(f"{stage} grows with exponent {slope:.2f} (at most 1.1)")
         if stage in MAPS and more > 0.1:
             missed.append(f"memory of {stage} grows by {100 * more:.0f} % (at most 10)")
-    dumps = [Path(config).with_suffix(".xml.bz2").stat().st_size / 1e6 for config in configs.values()]
+    dumps = [Path(build.config).with_suffix(".xml.bz2").stat().st_size / 1e6 for build in builds.values()]
     found = builds[10].row("dedup")["counts"]
     print(f"dumps of {dumps[0]:.0f}, {dumps[1]:.0f} and {dumps[2]:.0f} MB; memory: 10x against 1x; ", end="")
     print("slope: exponent of the seconds from 3x to 10x")
     print(f"10x: {builds[10].row('ingest')['units']} units, {found['read']:,} documents, {found['kept']:,} after dedup")
-    return builds
 
 
-def workers(one: Build, folder: Path, missed: list[str]) -> None:
+def overhead(beam: Build, plain: Build, missed: list[str]) -> None:
+    """What Beam adds to a plain loop over the same units, in one process."""
+    print(f"\n{'3x':<12}{'Beam s':>9}{'plain loop s':>14}{'Beam adds':>11}")
+    rows = [(stage, beam.seconds[stage], plain.seconds[stage]) for stage in MAPS]
+    for name, seconds, bare in [*rows, ("map stages", beam.maps, plain.maps)]:
+        print(f"{name:<12}{seconds:>9.1f}{bare:>14.1f}{100 * (seconds / bare - 1):>10.1f}%")
+    if beam.maps / plain.maps > 1.05:
+        missed.append(f"Beam adds {100 * (beam.maps / plain.maps - 1):.1f} % to the map stages (at most 5)")
+
+
+def workers(one: Build, two: Build, missed: list[str]) -> None:
     """Every stage with one worker and with two."""
-    two = Build(one.config, folder / "corpus-two")
     print(f"\n{'10x':<12}{'1 worker s':>12}{'2 workers s':>13}{'ratio':>8}{'peak MB':>9}")
-    for stage in STAGES:
-        two.run(stage, workers=2)
-        ratio = one.seconds[stage] / two.seconds[stage]
-        line = f"{stage:<12}{one.seconds[stage]:>12.1f}{two.seconds[stage]:>13.1f}{ratio:>8.2f}"
-        print(f"{line}{two.peaks[stage] / 1e6:>9.0f}", flush=True)
-    ratio = one.maps / two.maps
-    print(f"{'map stages':<12}{one.maps:>12.1f}{two.maps:>13.1f}{ratio:>8.2f}   ({' and '.join(MAPS)})", flush=True)
-    if ratio < 1.8:
-        missed.append(f"map stages: two workers {ratio:.2f} times one (at least 1.8)")
+    rows = [(stage, one.seconds[stage], two.seconds[stage]) for stage in STAGES]
+    for name, alone, both in [*rows, ("map stages", one.maps, two.maps)]:
+        peak = f"{two.peaks[name] / 1e6:>9.0f}" if name in two.peaks else f"   ({' and '.join(MAPS)})"
+        print(f"{name:<12}{alone:>12.1f}{both:>13.1f}{alone / both:>8.2f}{peak}")
+    if one.maps / two.maps < 1.8:
+        missed.append(f"map stages: two workers {one.maps / two.maps:.2f} times one (at least 1.8)")
     if [one.row(stage)["digest"] for stage in STAGES] != [two.row(stage)["digest"] for stage in STAGES]:
         raise SystemExit("the corpora of one and of two workers DIFFER")
     print("digests of 1 and 2 workers: equal", flush=True)
-
-
-def bare_loop(config: str, folder: Path, missed: list[str]) -> None:
-    """What Beam adds to a plain loop over the same units, in one process; stage by stage, the two in turn."""
-    beam, corpus = Build(config, folder / "corpus-beam"), str(folder / "corpus-plain")
-    plain = {}
-    for stage in STAGES:
-        beam.run(stage)
-        began = time.perf_counter()
-        subprocess.run(
-            [sys.executable, "-c", BARE, config, corpus, stage], check=True, cwd=ROOT, stderr=subprocess.DEVNULL
-        )
-        plain[stage] = time.perf_counter() - began
-    print(f"\n{'3x':<12}{'Beam s':>9}{'plain loop s':>14}{'Beam adds':>11}")
-    without = sum(plain[stage] for stage in MAPS)
-    rows = [(stage, beam.seconds[stage], plain[stage]) for stage in MAPS] + [("map stages", beam.maps, without)]
-    for name, seconds, bare in rows:
-        print(f"{name:<12}{seconds:>9.1f}{bare:>14.1f}{100 * (seconds / bare - 1):>10.1f}%", flush=True)
-    if beam.maps / without > 1.05:
-        missed.append(f"Beam adds {100 * (beam.maps / without - 1):.1f} % to the map stages (at most 5)")
 
 
 def start_up(folder: Path) -> None:

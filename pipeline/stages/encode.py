@@ -47,7 +47,7 @@ def process(root: Root, unit: Unit) -> Row:
     model = pieces.load(root.read("tokenizer/tokenizer.model"))
     counts = Counts()
     with writing_parts(root) as parts:
-        part = parts.add(f"encoded/{unit.name}.parquet", ENCODED)
+        part = parts.add(f"encoded/{unit.name}.parquet", ENCODED, sought=["split", "key"])
         run: list[pa.Table] = []
         held = 0
         for batch in kept(root, unit.name, ["id", "text", "source"]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -97,20 +98,38 @@ def _bin(keys: np.ndarray) -> np.ndarray:
 
 def _keys(root: Root, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Shuffle keys and token counts of a split, one pair of arrays a row group."""
-    for group in _groups(root, split, 0, _END[0], ["key", "n_tokens"]):
+    for _, group in _find(root, split, 0, _END[0], ["key", "n_tokens"]):
         yield group["key"].to_numpy(), group["n_tokens"].to_numpy().astype(np.int64)
 
 
-def _groups(root: Root, split: str, low: int, last: int, columns: list[str]) -> Iterator[pa.Table]:
+Place = tuple[str, int]
+"""An exchange file and the number of a row group in it."""
+
+
+def _find(root: Root, split: str, low: int, last: int, columns: list[str]) -> Iterator[tuple[Place, pa.Table]]:
     """Row groups of all exchange files that can hold keys of [low, last] of a split, in the order of file names."""
     split_column, key_column = ENCODED.get_field_index("split"), ENCODED.get_field_index("key")
     for name in root.sizes("encoded"):
-        with root.open(name) as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+        with _opened(root, name) as parquet:
             for i in range(parquet.num_row_groups):
                 group = parquet.metadata.row_group(i)
                 keys = group.column(key_column).statistics
-                if group.column(split_column).statistics.min == split and keys.max >= low and keys.min <= last:
-                    yield parquet.read_row_group(i, columns)
+                if keys.max >= low and keys.min <= last and group.column(split_column).statistics.min == split:
+                    yield (name, i), parquet.read_row_group(i, columns)
+
+
+def _read(root: Root, places: list[Place], columns: list[str]) -> Iterator[pa.Table]:
+    """Row groups that were found, in the same order."""
+    for name, of_file in itertools.groupby(places, lambda place: place[0]):
+        with _opened(root, name) as parquet:
+            for _, i in of_file:
+                yield parquet.read_row_group(i, columns)
+
+
+@contextmanager
+def _opened(root: Root, name: str) -> Iterator[pq.ParquetFile]:
+    with root.open(name) as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+        yield parquet
 
 
 def process(root: Root, unit: Unit) -> Row:
@@ -120,7 +139,7 @@ def process(root: Root, unit: Unit) -> Row:
         return _write_index(root, unit, header)
     split = unit.spec["split"]
     low, high = tuple(unit.spec["low"]), tuple(unit.spec["high"])
-    rows, order, begin, end, written = _rows_between(root, split, low, high)
+    places, rows, order, begin, end, written = _rows_between(root, split, low, high)
     sizes = (end - begin)[order]
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     destination = np.empty(len(order), np.int64)
@@ -128,7 +147,7 @@ def process(root: Root, unit: Unit) -> Row:
     tokens = np.empty(offsets[-1], header.dtype)
     width = header.dtype.itemsize
     first = 0
-    for group in _groups(root, split, low[0], _last_key(high), ["key", "tokens"]):
+    for group in _read(root, places, ["key", "tokens"]):
         values = group["tokens"].combine_chunks()
         content, starts = values.buffers()[2], np.frombuffer(values.buffers()[1], np.int64)[values.offset :]
         for i in np.flatnonzero(_inside(group["key"].to_numpy(), low, high)).tolist():
@@ -166,13 +185,16 @@ def process(root: Root, unit: Unit) -> Row:
 
 def _rows_between(
     root: Root, split: str, low: Cut, high: Cut
-) -> tuple[pa.Table, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The rows between two cuts without their tokens, as they are found; their order in the shuffle; which of its
-    tokens each row has here, from ``begin`` to ``end``; and whether it is here at all: a row of the key of a cut may
-    lie wholly on its other side, one without tokens too."""
+) -> tuple[list[Place], pa.Table, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The row groups that hold what lies between two cuts; the rows there without their tokens, as they are found;
+    their order in the shuffle; which of its tokens each row has here, from ``begin`` to ``end``; and whether it is here
+    at all: a row of the key of a cut may lie wholly on its other side, one without tokens too."""
     columns = ["key", "doc_id", "epoch", "source", "n_bytes", "n_tokens"]
-    groups = _groups(root, split, low[0], _last_key(high), columns)
-    rows = pa.concat_tables(group.filter(pa.array(_inside(group["key"].to_numpy(), low, high))) for group in groups)
+    places, tables = [], []
+    for place, group in _find(root, split, low[0], _last_key(high), columns):
+        places.append(place)
+        tables.append(group.filter(pa.array(_inside(group["key"].to_numpy(), low, high))))
+    rows = pa.concat_tables(tables)
     order = pc.sort_indices(rows, [("key", "ascending"), ("doc_id", "ascending")]).to_numpy()
     keys, lengths = rows["key"].to_numpy(), rows["n_tokens"].to_numpy().astype(np.int64)
     begin, end = np.zeros(len(keys), np.int64), lengths.copy()
@@ -183,7 +205,7 @@ def _rows_between(
                 here[row] &= (into > 0) == (bound is end)
             bound[row] = min(into, int(lengths[row]))
             into -= bound[row]
-    return rows, order, begin, end, here & ((end > begin) | (lengths == 0))
+    return places, rows, order, begin, end, here & ((end > begin) | (lengths == 0))
 
 
 def _last_key(high: Cut) -> int:
