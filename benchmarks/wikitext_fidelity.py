@@ -33,7 +33,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.parse.mediawiki import Page, SiteInfo, read_pages  # noqa: E402
+from pipeline.parse.mediawiki_page import Page  # noqa: E402
+from pipeline.parse.mediawiki_reader import read_pages  # noqa: E402
+from pipeline.parse.mediawiki_site import SiteInfo  # noqa: E402
 from pipeline.parse.wikitext import render  # noqa: E402
 
 DATA = ROOT.parent / "shared" / "data" / "wiki"

@@ -29,10 +29,10 @@ DUMP = ROOT.parent / "shared" / "data" / "wiki" / "enwiki-2016-gensim.xml.bz2"
 MIB = 1 << 20
 
 INFLATE = "import bz2,sys; bz2.decompress(open(sys.argv[1],'rb').read())"
-PAGES = "import sys; from pipeline.parse.mediawiki import read_pages\nfor page in read_pages(sys.argv[1]): pass"
+PAGES = "import sys; from pipeline.parse.mediawiki_reader import read_pages\nfor page in read_pages(sys.argv[1]): pass"
 ALONE = """
 import sys
-from pipeline.parse.mediawiki import read_pages
+from pipeline.parse.mediawiki_reader import read_pages
 from pipeline.parse.wikitext import render
 for page in read_pages(sys.argv[1]):
     if not page.ns and not page.redirect:
@@ -51,7 +51,8 @@ for process in ["self", *(" ".join(path.read_text() for path in workers)).split(
 UNITS = """
 import sys
 from multiprocessing import get_context
-from pipeline.parse.mediawiki import cut, parse
+from pipeline.parse.mediawiki import parse
+from pipeline.parse.mediawiki_units import cut
 def work(unit):
     return sum(not row.reason for row in parse(sys.argv[1], *unit))
 if __name__ == "__main__":

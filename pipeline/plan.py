@@ -34,7 +34,7 @@ from pipeline.stages import exchange, work
 from pipeline.stages.documents import kept
 from pipeline.stages.parts import ROW_GROUP_BYTES
 from pipeline.storage import Root, open_input, scratch, size_of, sweep_scratch
-from pipeline.units import find_files, parser_of
+from pipeline.units import cut, find_files
 
 STAGES = ("ingest", "dedup", "tokenizer", "shards")
 
@@ -248,7 +248,7 @@ def _build_stage(config: Config, stage: str) -> Config:
 def _cuttable(source: Source, head: str) -> bool:
     """Whether a file of this kind is cut into units, seen on its head."""
     try:
-        return len(parser_of(source.format).cut(head, size_of(head) // 8 + 1)) > 1
+        return len(cut(source.format, head, size_of(head) // 8 + 1)) > 1
     except CorpusmillError:
         return False
 

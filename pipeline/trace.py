@@ -261,7 +261,7 @@ def _original(root: Root, values: dict[str, Any], place: dict[str, Any]) -> str:
     """The page as it stands in the dump, read again."""
     formats = {s["name"]: s["format"] for s in root.read_json("ledger/config.json")["config"]["source"]}
     if formats[values["source"]] == "wikimedia":
-        from pipeline.parse.mediawiki import find_page
+        from pipeline.parse.mediawiki_reader import find_page
 
         return find_page(place["path"], place["offset"], place["record"]).text
     from pipeline.parse.warc import find_record

@@ -28,15 +28,15 @@ class Input:
     published: int | None = None  # bytes, as the listing beside the file has it; without one the file is unverified
 
 
-def parser_of(format: str) -> Any:
-    """The parser module of a source format: ``parse``, ``cut`` and ``Options``."""
+def cut(format: str, path: str, target_bytes: int) -> list[tuple[int, int]]:
+    """The ranges of about ``target_bytes`` into which a file of a source's format is cut; InputError for a fault."""
     if format == "wikimedia":
-        from pipeline.parse import mediawiki
+        from pipeline.parse import mediawiki_units
 
-        return mediawiki
+        return mediawiki_units.cut(path, target_bytes)
     from pipeline.parse import warc
 
-    return warc
+    return warc.cut(path, target_bytes)
 
 
 def find_files(source: Source) -> dict[str, str]:
@@ -118,7 +118,7 @@ def _examine(path: str, source: Source, target: int) -> dict[str, Any]:
         with open_input(path) as file:
             content = f"sha256:{sha256_of(file)}"
     try:
-        cuts = parser_of(source.format).cut(path, target)
+        cuts = cut(source.format, path, target)
     except InputError:
         cuts = [(0, size)]  # ingest reads it as one unit, meets the fault and records it
     return {"bytes": size, "content": content, "cuts": cuts}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,7 +14,7 @@ from pipeline.config import Config, MinHash, Source
 from pipeline.dedup import lsh, minhash
 from pipeline.errors import InputError
 from pipeline.ledger import Counts, Row, Unit, digest
-from pipeline.parse import mediawiki, warc, warc_urls
+from pipeline.parse import mediawiki, mediawiki_units, warc, warc_urls
 from pipeline.parse.record import Parsed
 from pipeline.schema import DOCUMENTS, DROPPED, signatures_schema
 from pipeline.stages import versions
@@ -21,7 +22,7 @@ from pipeline.stages.judge import Judge, count, find_material, judge_of
 from pipeline.stages.judge import settings as clean_settings
 from pipeline.stages.parts import writing_parts
 from pipeline.storage import Root
-from pipeline.units import find_inputs, parser_of, unit_name
+from pipeline.units import find_inputs, unit_name
 
 STAGE = "ingest"
 VERSION = 11  # raise it when the same input and configuration give other output
@@ -43,7 +44,7 @@ def plan(config: Config, root: Root, remember: bool = True) -> list[Unit]:
     units = []
     installed = {name: versions.of_ingest(source, config.clean) for name, source in sources.items()}
     items = find_inputs(config, root, remember)
-    newer = {name: mediawiki.superseded(item.name for item in items if item.source == name) for name in sources}
+    newer = {name: mediawiki_units.superseded(item.name for item in items if item.source == name) for name in sources}
     for item in items:
         source = sources[item.source]
         settings = {
@@ -83,7 +84,7 @@ def process(root: Root, unit: Unit) -> Row:
         statistics = None
         if judge.clean.statistics:
             statistics = parts.add(f"statistics/{unit.name}.parquet", judge.statistics_schema)
-        parser = parser_of(source.format)
+        parser: Any = mediawiki if source.format == "wikimedia" else warc
         options = parse_options(source, superseded=bool(spec["superseded_by"]))
         records = parser.parse(spec["path"], inputs["start"], inputs["stop"], options)
         try:
@@ -109,7 +110,7 @@ def process(root: Root, unit: Unit) -> Row:
 
 
 def parse_options(source: Source, *, superseded: bool = False) -> mediawiki.Options | warc.Options:
-    """The parser's options that the source's settings mean; ``superseded``: see `mediawiki.superseded`."""
+    """The parser's options that the source's settings mean; ``superseded``: see `mediawiki_units.superseded`."""
     if source.format == "wikimedia":
         return mediawiki.Options(tuple(source.namespaces), rendering=source.wikitext.options(), superseded=superseded)
     return source.web.options()

@@ -11,8 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.parse import mediawiki, wikitext
-from pipeline.parse.mediawiki import Options, SiteInfo, cut, find_page, parse, read_pages, read_site, superseded
+from pipeline.parse import mediawiki_page, mediawiki_stream, wikitext
+from pipeline.parse.mediawiki import Options, parse
+from pipeline.parse.mediawiki_head import read_site
+from pipeline.parse.mediawiki_page import PageParser
+from pipeline.parse.mediawiki_reader import find_page, read_pages
+from pipeline.parse.mediawiki_site import SiteInfo
+from pipeline.parse.mediawiki_units import cut, superseded
 from tests.shared import shared
 
 HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="de">
@@ -491,7 +496,8 @@ def test_pages_survive_any_block_size(monkeypatch, tmp_path: Path):
     path.write_text(document, "utf-8")
     whole = list(read_pages(str(path)))
     for size in (1, 2, 3, 5, 7, 64):
-        monkeypatch.setattr(mediawiki, "_INFLATED", size)
+        monkeypatch.setattr(mediawiki_stream, "_INFLATED", size)
+        monkeypatch.setattr(mediawiki_page, "_AT_ONCE", size)
         assert list(read_pages(str(path))) == whole
 
 
@@ -510,15 +516,14 @@ XML_PIECES = st.sampled_from(
 @settings(max_examples=300, deadline=None)
 def test_texts_read_at_once_are_those_that_the_parser_reads(text: str, max_chars: int):
     data = re.sub("<page>|</page>", "", page(7, "&empty;")).strip().replace("&empty;", text).encode()
-    first = mediawiki._Piece(b"<page>", b"<page>", 6, 0, 0, 0, False)
     found = []
     for held in (True, False):
-        parser = mediawiki._PageParser(first, max_chars)
+        parser = PageParser(max_chars)
         if not held:
             parser._held = None
-            parser._parser.Parse(b"<page>", False)
+        parser.feed(b"<page>")
         parser.feed(data + b"</page>", True)
-        read = parser.finish(SiteInfo(), first)
+        read = parser.finish(SiteInfo())
         found.append(
             (read.error[:4], (read.id, read.title, read.text, read.chars, read.revisions) if not read.error else ())
         )

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.parse import mediawiki, wikitext, wikitext_templates
+from pipeline.parse import wikitext, wikitext_templates
+from pipeline.parse.mediawiki_reader import read_pages
 from pipeline.parse.mediawiki_site import SiteInfo
 from pipeline.parse.wikitext import Options, render
 from tests.shared import shared
@@ -378,7 +379,7 @@ def test_no_markup_is_left_in_real_articles():
     for name in ("enwiki-2016-gensim", "jawiki-2022-A", "zhwiki-2018-A", "itwiki-2013-A-multistream", "etwiki-2015"):
         path = str(shared(f"wiki/{name}.xml.bz2"))
         articles = bad = 0
-        for page in mediawiki.read_pages(path):
+        for page in read_pages(path):
             if page.ns or page.redirect:
                 continue
             articles += 1
@@ -394,7 +395,7 @@ def test_nothing_of_an_article_is_lost_beside_markup():
     """The words of plain paragraphs, which no renderer can mistake, are all in the text."""
     path = str(shared("wiki/enwiki-2016-gensim.xml.bz2"))
     checked = 0
-    for page in mediawiki.read_pages(path):
+    for page in read_pages(path):
         if page.redirect or page.ns:
             continue
         text = render(page.text, page.site, title=page.title)
