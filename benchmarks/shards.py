@@ -24,7 +24,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -38,6 +37,7 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from pipeline.memory import peak_memory
 from pipeline.shards.format import Header, build_index, index_bytes, shard_name
 from pipeline.shards.read import open_shards
 from pipeline.shards.write import write_shard
@@ -142,10 +142,11 @@ def encoding(corpus: Path, rounds: int) -> None:
 def stage(corpus: Path, copies: int) -> None:
     """The stage in a process of its own, on a copy of the corpus's inputs: throughput and peak memory."""
     code = f"""
-import json, resource, shutil, sys, tempfile, time
+import json, shutil, sys, tempfile, time
 from pathlib import Path
 from pipeline.config import Config
 from pipeline.ledger import Ledger
+from pipeline.memory import peak_memory
 from pipeline.shards.format import Header
 from pipeline.stages import encode, shards, tokenizer
 from pipeline.storage import Root
@@ -165,7 +166,7 @@ header = Header(**tokenizer.facts(root), seed=0, lineage="key")
 parts = shards.plan(config, root, "key", header)
 sizes = [shards.process(root, unit).counts.amounts["tokens"] for unit in parts if unit.spec["split"] == "train"]
 end = time.process_time()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = peak_memory()
 print(json.dumps([tokens, middle - start, end - middle, peak, sizes]))
 shutil.rmtree(scratch)
 """
@@ -215,7 +216,7 @@ def reading(scratch: Path, options: argparse.Namespace) -> None:
         )
         print(f"  {name:<24}{shown}")
     print(f"opening 100 shards that were verified before: {opened:.3f} s")
-    print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+    print(f"peak memory of this process: {peak_memory() / 1e6:.0f} MB")
 
 
 def write_shards(folder: Path, tokens: np.ndarray, count: int) -> None:

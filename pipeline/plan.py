@@ -30,7 +30,8 @@ from pipeline.dedup import lsh
 from pipeline.dedup.components import EMPTY, forest_add
 from pipeline.errors import CorpusmillError
 from pipeline.ledger import Ledger, Unit
-from pipeline.stages import exchange, work
+from pipeline.memory import peak_memory
+from pipeline.stages import exchange
 from pipeline.stages.documents import kept
 from pipeline.stages.parts import ROW_GROUP_BYTES
 from pipeline.storage import Root, open_input, scratch, size_of, sweep_scratch
@@ -226,7 +227,7 @@ def _measure(config: Config, stage: str) -> tuple[Config, float, int]:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # a worker's helper and threads would take another
     began = time.perf_counter()
     built = _build_stage(config, stage)
-    return built, time.perf_counter() - began, work.peak_memory()
+    return built, time.perf_counter() - began, peak_memory()
 
 
 def _build_stage(config: Config, stage: str) -> Config:

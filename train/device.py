@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import CorpusmillError, UsageError
+from pipeline.memory import peak_memory
 from train.config import RecurrentConfig, TrainConfig, TransformerConfig
 from train.loss import softmax_gradient_to_compile
 from train.model import LanguageModel
@@ -134,7 +134,7 @@ def memory_used(device: torch.device) -> float:
     """Most memory held so far, in MB: the GPU's by torch, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return peak_memory() / 1e6
 
 
 def memory_free(device: torch.device) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.errors import CorpusmillError, Stopped
 from pipeline.ledger import Ledger, Row, Unit
+from pipeline.memory import peak_memory
 from pipeline.storage import Root
 
 
@@ -64,11 +65,6 @@ def _cpu_seconds() -> float:
     """Processor time of this process and of those it started and that have ended."""
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in usage)
-
-
-def peak_memory() -> int:
-    """The largest resident size of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def running(root: Root, stage: str) -> list[dict[str, Any]]:
