@@ -87,7 +87,7 @@ def estimate(config: Config, sample: int, workers: int = 1, memory: int = 4_000_
     seconds = _seconds(config, small, large, scale)
     peaks = _peaks(config, small, large, scale, max(size for files in sizes.values() for size in files.values()))
     text = round(large.text * scale)
-    peaks["dedup"] = exchange.peak_memory(round(documents), config.dedup, memory, text)
+    peaks["dedup"] = exchange.peak_memory(round(documents), config.dedup, memory, text, config.root)
     stages = {}
     for stage in STAGES:
         n = 1 if stage == "tokenizer" else _processes(config, stage, workers, total, documents, large, scale)

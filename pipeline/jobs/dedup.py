@@ -105,7 +105,7 @@ class _Search:
         self.units = list(self.places.units)
         self.runner = runner
         self.settings = Dedup.model_validate(self.units[0].spec["dedup"]) if units else Dedup()
-        self.room = exchange.room(len(self.places), memory)
+        self.room = exchange.room(len(self.places), memory, self.root.url)
 
     def run(self) -> None:
         for name in self.root.sizes(dedup.EXCHANGE):  # of a run that was killed

@@ -40,13 +40,15 @@ def floor(documents: int) -> int:
     return FIXED + PER_DOCUMENT * documents
 
 
-def room(documents: int, memory: int) -> int:
-    """The bytes left for what meets, of ``memory``; raises CorpusmillError where that is too little to be of use."""
+def room(documents: int, memory: int, corpus: str) -> int:
+    """The bytes left for what meets, of ``memory``; CorpusmillError names the corpus (its folder or URL) for which that
+    is too little to be of use."""
     least = floor(documents) * 5 // 4
     if memory < least:
         raise CorpusmillError(
             f"{documents:,} documents cannot be compared in {memory:,} bytes of memory",
-            mend=f"--memory {-(-least // 1_000_000)}MB or more",
+            file=corpus,
+            mend=f"the same command with --memory {-(-least // 1_000_000)}MB or more",
         )
     return memory - floor(documents)
 
@@ -56,11 +58,11 @@ def passes(size: int, room: int) -> int:
     return min(MOST_RANGES, max(1, -(-int(size * HELD) // room)))
 
 
-def peak_memory(documents: int, settings: Dedup, memory: int, text_bytes: int = 0) -> int:
+def peak_memory(documents: int, settings: Dedup, memory: int, text_bytes: int = 0, corpus: str = "") -> int:
     """The most bytes that the driver of the dedup stage holds, about, when it may hold ``memory`` (``--memory``).
 
     A function of its arguments alone; raises CorpusmillError where the stage would refuse.
     """
-    left = room(documents, memory)
+    left = room(documents, memory, corpus)
     sizes = met(documents, settings, text_bytes).values()
     return floor(documents) + max(int(size * HELD) // passes(size, left) for size in sizes)

@@ -43,5 +43,6 @@ def test_a_refusal_names_what_would_do():
     with pytest.raises(
         CorpusmillError, match="2,000,000,000 documents cannot be compared in 8,000,000,000 bytes"
     ) as it:
-        exchange.peak_memory(2_000_000_000, Dedup(), 8_000_000_000)
-    assert re.fullmatch(r"--memory \d+MB or more", it.value.mend)
+        exchange.peak_memory(2_000_000_000, Dedup(), 8_000_000_000, corpus="s3://bucket/corpus")
+    assert it.value.file == "s3://bucket/corpus"
+    assert re.fullmatch(r"the same command with --memory \d+MB or more", it.value.mend)

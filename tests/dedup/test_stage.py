@@ -2,6 +2,7 @@
 
 import pickle
 import random
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -175,8 +176,12 @@ def test_passes_change_no_byte_and_too_little_is_refused(tmp_path, monkeypatch, 
     assert corpus.parts() == parts
     said = capsys.readouterr().err
     assert "pass 1 of " in said
-    with pytest.raises(CorpusmillError, match=r"90 documents cannot be compared in 100,000 bytes[^$]*--memory \d+MB"):
+    with pytest.raises(CorpusmillError, match="90 documents cannot be compared in 100,000 bytes") as refused:
         corpus.find(memory=100_000)
+    assert refused.value.file == str(tmp_path)
+    monkeypatch.undo()
+    enough = re.fullmatch(r"the same command with --memory (\d+)MB or more", refused.value.mend)[1]
+    assert corpus.find(memory=int(enough) * 1_000_000) == whole
 
 
 def test_a_new_dump_changes_nothing_of_the_old_ones_and_names_them(tmp_path):
