@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.corpus import SMALL, TWO_WORKERS, command, corpusmill, data_files, write_config
+from tests.processes import alive, descendants, wait_for
 
 UNTIL = (
     "--until",
@@ -49,15 +50,6 @@ def test_the_order_of_inputs_changes_nothing(tmp_path, reference):
     assert_same(data_files(tmp_path / "corpus"), reference)
 
 
-def wait_for(process, seen):
-    """Wait until ``seen()`` or the process has ended; returns whether it was seen."""
-    while process.poll() is None:
-        if seen():
-            return True
-        time.sleep(0.01)
-    return False
-
-
 def start(*arguments):
     return subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
@@ -89,29 +81,6 @@ def test_killed_in_every_stage_and_run_again(tmp_path, reference):
     assert_same(data_files(corpus), reference)
     leftovers = [path for path in corpus.rglob("*") if path.name.startswith(".tmp-") or "running" in path.name]
     assert [path for path in leftovers if path.is_file()] == []
-
-
-def alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def descendants(pid):
-    """Every process below ``pid``."""
-    found, wave = [], [pid]
-    while wave:
-        parent = wave.pop()
-        for task in os.listdir(f"/proc/{parent}/task") if os.path.exists(f"/proc/{parent}/task") else ():
-            try:
-                with open(f"/proc/{parent}/task/{task}/children") as file:
-                    wave += (children := [int(child) for child in file.read().split()])
-            except OSError:
-                continue
-            found += children
-    return found
 
 
 DIES = """

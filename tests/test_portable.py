@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.corpus import DATA, corpusmill, data_files, write_config
+from pipeline.stages import ingest
+from tests.corpus import DATA, command, corpusmill, data_files, write_config
+from tests.processes import alive, wait_for
 from tests.shared import ROOT
 
 pytestmark = pytest.mark.slow
@@ -65,52 +67,121 @@ def listening(process: subprocess.Popen, port: int) -> None:
     raise AssertionError("the service does not listen")
 
 
+class Cluster:
+    """A worker pool on loopback and job services beside it, in a Python that has none of our code."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.staged = folder / "staged"  # our code as workers get it, a folder each
+        self.wheel = wheel(folder)
+        self.python = foreign_python(folder / "python")
+        boot = folder / "boot"
+        boot.write_text(f"#!{self.python}\n" + (ROOT / "tests/portable/boot.py").read_text())
+        boot.chmod(0o755)
+        self.processes: list[subprocess.Popen] = []
+        self.port = free_port()
+        arguments = [f"--service_port={self.port}", f"--container_executable={boot}"]
+        self.pool = self.start(self.port, "worker.worker_pool_main", *arguments)
+
+    def start(self, port: int, module: str, *arguments: str) -> subprocess.Popen:
+        """Start a service of Beam's and wait until it listens."""
+        line = [self.python, "-m", f"apache_beam.runners.{module}", *arguments]
+        with (self.folder / f"{port}.log").open("a") as log:
+            process = subprocess.Popen(line, cwd=self.folder, env=bare(STAGED=str(self.staged)), stdout=log, stderr=log)
+        self.processes.append(process)
+        listening(process, port)
+        return process
+
+    def start_jobs(self, port: int) -> subprocess.Popen:
+        """Start a job service."""
+        return self.start(port, "portability.local_job_service_main", f"--port={port}")
+
+    def options(self, jobs: int) -> list[str]:
+        """The options of a build by the job service at a port."""
+        options = [f"--job_endpoint=localhost:{jobs}", "--environment_type=EXTERNAL"]
+        options += [f"--environment_config=localhost:{self.port}", "--direct_num_workers=2"]
+        return ["--runner", "PortableRunner", "--", *options, f"--extra_package={self.wheel}"]
+
+    def workers(self) -> list[int]:
+        """The worker processes that live."""
+        found = Path(f"/proc/{self.pool.pid}/task").glob("*/children")
+        return [pid for path in found for pid in map(int, path.read_text().split()) if alive(pid)]
+
+    def stop(self) -> None:
+        """Stop all."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait(30)
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory, store):  # the workers take its address from the environment
-    """Beam options for a job service and a worker pool on loopback."""
-    folder = tmp_path_factory.mktemp("cluster")
-    python = foreign_python(folder / "python")
-    boot = folder / "boot"
-    boot.write_text(f"#!{python}\n" + (ROOT / "tests/portable/boot.py").read_text())
-    boot.chmod(0o755)
-    started = f"--container_executable={boot}"
-    staged = folder / "staged"
-    jobs, pool = free_port(), free_port()
-    services = [
-        ([python, "-m", "apache_beam.runners.portability.local_job_service_main", f"--port={jobs}"], jobs),
-        ([python, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={pool}", started], pool),
-    ]
-    running = []
-    for command, port in services:
-        log = (folder / f"{port}.log").open("w")
-        process = subprocess.Popen(command, cwd=folder, env=bare(STAGED=str(staged)), stdout=log, stderr=log)
-        running.append(process)
-        listening(process, port)
-    options = [f"--job_endpoint=localhost:{jobs}", "--environment_type=EXTERNAL"]
-    options += [f"--environment_config=localhost:{pool}", "--direct_num_workers=2", f"--extra_package={wheel(folder)}"]
-    yield ["--runner", "PortableRunner", "--", *options], staged
-    for process in running:
-        process.terminate()
-    for process in running:
-        process.wait(30)
+    """Worker pool and wheel; job services are started as they are needed."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    cluster.stop()
 
 
-def test_the_build_is_the_same_on_a_portable_runner(tmp_path, cluster):
-    options, staged = cluster
+@pytest.fixture(scope="module")
+def options(cluster):
+    """The options of a build by a job service that stays."""
+    port = free_port()
+    cluster.start_jobs(port)
+    return cluster.options(port)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The data files of the build in one process."""
+    folder = tmp_path_factory.mktemp("here")
+    assert corpusmill("build", write_config(folder), "--until", "shards").returncode == 0
+    return data_files(folder / "corpus")
+
+
+def test_the_build_is_the_same_on_a_portable_runner(tmp_path, cluster, options, reference):
     config = write_config(tmp_path / "cluster")
     built = corpusmill("build", config, "--until", "shards", *options)
     assert built.returncode == 0, built.stderr
-    assert len(list(staged.glob("*/pipeline/cli.py"))) >= 2, "each worker installs the staged wheel"
-    here = write_config(tmp_path / "here")
-    assert corpusmill("build", here, "--until", "shards").returncode == 0
-    assert data_files(tmp_path / "cluster/corpus") == data_files(tmp_path / "here/corpus")
+    assert len(list(cluster.staged.glob("*/pipeline/cli.py"))) >= 2, "each worker installs the staged wheel"
+    assert data_files(tmp_path / "cluster/corpus") == reference
 
 
-def test_an_object_store_is_the_storage_that_workers_share(tmp_path, cluster, store):
+def test_a_job_service_that_dies_is_named_and_the_same_command_goes_on(tmp_path, cluster, reference):
+    config = write_config(tmp_path)
+    corpus = tmp_path / "corpus"
+    port = free_port()
+    service = cluster.start_jobs(port)
+    line = command("ingest", config, *cluster.options(port))
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as build:
+        assert wait_for(build, lambda: list(corpus.glob("ledger/ingest/*.json")))
+        service.kill()
+        said = build.communicate(timeout=60)[1]
+    assert build.returncode == 1
+    assert f"localhost:{port}: the job service failed in stage ingest (UNAVAILABLE" in said
+    assert "to mend: see that the runner is up and what it logged; the same command goes on" in said
+    assert "Traceback" not in said
+    deadline = time.monotonic() + 60
+    while cluster.workers() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert cluster.workers() == []
+    committed = {path: path.stat().st_mtime_ns for path in corpus.glob("ledger/ingest/*.json")}
+    refused = corpusmill("ingest", config, *cluster.options(port))
+    assert refused.returncode == 1
+    assert f"localhost:{port}: no job service answers here; stage ingest was not started" in refused.stderr
+    cluster.start_jobs(port)
+    again = corpusmill("ingest", config, *cluster.options(port))
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in committed} == committed
+    written = tuple(f"{folder}/" for folder in ingest.FOLDERS)
+    assert data_files(corpus) == {name: data for name, data in reference.items() if name.startswith(written)}
+
+
+def test_an_object_store_is_the_storage_that_workers_share(tmp_path, options, store):
     name = "zhwiki-20180517-pages-articles-excerpt.xml.bz2"
     store.put_file(str(DATA / name), f"bucket/dumps/{name}")
     config = write_config(tmp_path / "remote", {"wiki": [f"s3://bucket/dumps/{name}"]})
-    built = corpusmill("build", config, "--corpus", "s3://bucket/portable", "--until", "dedup", *cluster[0])
+    built = corpusmill("build", config, "--corpus", "s3://bucket/portable", "--until", "dedup", *options)
     assert built.returncode == 0, built.stderr
     store.get("bucket/portable", str(tmp_path / "fetched"), recursive=True)
     here = write_config(tmp_path / "here", {"wiki": [name]})
@@ -118,11 +189,11 @@ def test_an_object_store_is_the_storage_that_workers_share(tmp_path, cluster, st
     assert data_files(tmp_path / "fetched") == data_files(tmp_path / "here/corpus")
 
 
-def test_a_job_service_that_is_down_is_named(tmp_path):
+def test_a_job_service_that_is_not_there_is_refused_at_once(tmp_path):
     config = write_config(tmp_path, {"wiki": ["zhwiki-*"]})
     port = free_port()
-    options = ["--runner", "PortableRunner", "--", f"--job_endpoint=localhost:{port}", "--job_server_timeout=2"]
-    built = corpusmill("ingest", config, *options)
-    assert built.returncode == 1
-    assert f"localhost:{port}" in built.stderr
-    assert "Traceback" not in built.stderr
+    refused = corpusmill("ingest", config, "--runner", "PortableRunner", "--", f"--job_endpoint=localhost:{port}")
+    assert refused.returncode == 1
+    assert f"localhost:{port}: no job service answers here; stage ingest was not started" in refused.stderr
+    assert "to mend: start the job service, or correct --job_endpoint; then the same command" in refused.stderr
+    assert "Traceback" not in refused.stderr

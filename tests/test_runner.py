@@ -27,6 +27,12 @@ def test_options_after_the_dashes_reach_beam_untouched():
     assert options.get_all_options(drop_default=True)["job_endpoint"] == "localhost:1"
 
 
+@pytest.mark.parametrize(("given", "seconds"), [((), 30 * 24 * 3600), (("--job_server_timeout=7",), 7)])
+def test_a_stage_may_take_longer_than_beam_waits_for_an_answer(given, seconds):
+    options = Runner(1, ("--runner=PortableRunner", "--job_endpoint=localhost:1", *given)).beam_options()
+    assert options.get_all_options()["job_server_timeout"] == seconds
+
+
 def test_workers_are_for_this_machine():
     with pytest.raises(UsageError, match="PortableRunner has options of its own"):
         Runner(2, ("--runner=PortableRunner",)).beam_options()

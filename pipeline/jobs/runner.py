@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import queue
 import signal
 import threading
 import time
@@ -19,6 +20,7 @@ from pipeline.storage import Root
 
 logging.disable(logging.WARNING)  # Beam warns at import of Google clients that are not installed and not wanted
 import apache_beam as beam  # noqa: E402
+import grpc  # noqa: E402
 from apache_beam.options.pipeline_options import (  # noqa: E402
     DirectOptions,
     PipelineOptions,
@@ -29,6 +31,8 @@ from apache_beam.options.pipeline_options import (  # noqa: E402
 logging.disable(logging.NOTSET)
 
 _LOCAL = "FnApiRunner"
+_LONGEST_STAGE = 30 * 24 * 3600  # seconds; Beam gives up a job after the time that a service has for an answer
+_ECHOES = ("beam_control_read", "wait_until_finish_read")  # threads of Beam that only repeat what another one met
 _WORKER_MODULE = b"apache_beam.runners.worker.sdk_worker_main"
 
 
@@ -55,6 +59,12 @@ class Runner:
         return PipelineOptions(list(self.options)).view_as(StandardOptions).runner or _LOCAL
 
     @property
+    def job_service(self) -> str:
+        """The address of the job service that is to run the pipelines; "" where there is none."""
+        endpoint = self.beam_options().view_as(PortableOptions).job_endpoint or ""
+        return "" if endpoint == "embed" else endpoint
+
+    @property
     def driver(self) -> int | None:
         """The process that workers must not outlive; None where they are not ours."""
         return os.getpid() if self.multi_processing else None
@@ -70,6 +80,8 @@ class Runner:
             raise UsageError(
                 f"--workers is for this machine; {self.name} has options of its own", mend="give them after --"
             )
+        elif not any(option.startswith(("--job_server_timeout", "--job-server-timeout")) for option in self.options):
+            given.append(f"--job_server_timeout={_LONGEST_STAGE}")
         return PipelineOptions(given)
 
 
@@ -114,8 +126,10 @@ def run(build: Callable[[beam.Pipeline], Any], runner: Runner, root_url: str, st
     """Build and run one pipeline of a stage to its end.
 
     Beam waits for ever for a worker process that was killed; here the wait is watched, the other workers are stopped
-    and WorkerDied is raised.
+    and WorkerDied is raised. RunnerFailed says what became of a runner that is not ours.
     """
+    if runner.job_service:
+        _check_job_service(runner.job_service, stage)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     logging.getLogger("grpc").setLevel(logging.CRITICAL)  # a worker that ends shows there as an error of every channel
     outcome: list[BaseException | None] = []
@@ -130,10 +144,10 @@ def run(build: Callable[[beam.Pipeline], Any], runner: Runner, root_url: str, st
             outcome.append(error)
         changed.set()
 
-    if not runner.multi_processing:
-        work_thread()
-    else:
-        with _told_of_death(changed) as deaths:
+    with _told_of_death(changed) as deaths:
+        if not runner.multi_processing:
+            work_thread()
+        else:
             threading.Thread(target=work_thread, daemon=True, name="beam_pipeline").start()
             try:
                 changed.wait()
@@ -147,15 +161,34 @@ def run(build: Callable[[beam.Pipeline], Any], runner: Runner, root_url: str, st
             except KeyboardInterrupt:
                 _kill_workers()
                 raise
-    error = outcome[0] if outcome else None
-    if isinstance(error, Exception) and runner.name != _LOCAL:
-        raise RunnerFailed(
-            f"{runner.name} ended stage {stage} with {type(error).__name__}: {error}".rstrip(": "),
-            file=runner.beam_options().view_as(PortableOptions).job_endpoint or "",
-            mend="see that the runner is up and what it logged; the same command goes on from what is committed",
-        ) from error
-    if error is not None:
-        raise error
+        error = outcome[0]
+        if isinstance(error, Exception) and runner.name != _LOCAL:
+            raise _failure(runner, stage, error) from error
+        if error is not None:
+            raise error
+
+
+def _check_job_service(address: str, stage: str) -> None:
+    """Raise RunnerFailed where no job service answers: Beam itself would wait five minutes for it."""
+    states: queue.SimpleQueue[grpc.ChannelConnectivity] = queue.SimpleQueue()
+    with grpc.insecure_channel(address) as channel:
+        channel.subscribe(states.put, try_to_connect=True)
+        while (state := states.get()) is not grpc.ChannelConnectivity.READY:
+            if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+                raise RunnerFailed(
+                    f"no job service answers here; stage {stage} was not started",
+                    file=address,
+                    mend="start the job service, or correct --job_endpoint; then the same command",
+                )
+
+
+def _failure(runner: Runner, stage: str, error: Exception) -> RunnerFailed:
+    """What a runner that is not ours raised, in words."""
+    cause = f"{runner.name} ended stage {stage} with {type(error).__name__}: {error}".rstrip(": ")
+    if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):
+        cause = f"the job service failed in stage {stage} ({error.code().name}: {error.details()})"
+    mend = "see that the runner is up and what it logged; the same command goes on from what is committed"
+    return RunnerFailed(cause, file=runner.job_service, mend=mend)
 
 
 @contextlib.contextmanager
@@ -169,15 +202,13 @@ def _told_of_death(changed: threading.Event) -> Iterator[list[str]]:
         if thread == "run_worker":
             deaths.append(str(args.exc_value))
             changed.set()
-        elif not deaths and thread != "beam_control_read":  # what other threads meet of a death only repeats it
+        elif not deaths and thread not in _ECHOES:
             previous(args)
 
     threading.excepthook = hook
-    try:
-        yield deaths
-    finally:
-        if not deaths:
-            threading.excepthook = previous
+    yield deaths
+    if not deaths:  # nor after an error: the threads that repeat it may come later
+        threading.excepthook = previous
 
 
 def _interrupted(claims: list[dict[str, Any]]) -> str:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 
 import grpc
 from apache_beam.portability.api import (
@@ -38,8 +39,8 @@ def channel(address: str) -> grpc.Channel:
     return grpc.intercept_channel(grpc.insecure_channel(address), NamesWorker())
 
 
-folder = os.path.join(os.environ["STAGED"], given.id)
-os.makedirs(folder)
+os.makedirs(os.environ["STAGED"], exist_ok=True)
+folder = tempfile.mkdtemp(prefix=f"{given.id}-", dir=os.environ["STAGED"])  # each job service counts from 0
 provision = beam_provision_api_pb2_grpc.ProvisionServiceStub(channel(given.provision_endpoint))
 info = provision.GetProvisionInfo(beam_provision_api_pb2.GetProvisionInfoRequest()).info
 retrieval = beam_artifact_api_pb2_grpc.ArtifactRetrievalServiceStub(channel(given.artifact_endpoint))
