@@ -1,49 +1,72 @@
 r"""Train the block classifier of pipeline/parse/html.py and write its trees.
 
-    python benchmarks/extraction_train.py --gold FOLDER --fundus FOLDER --readability FOLDER \
-        --trafilatura FOLDER --out pipeline/parse/data/html_model.npz
+    python benchmarks/extraction_train.py --gold FOLDER --fundus FOLDER --readability FOLDER --trafilatura FOLDER \
+        --opinions FILE --unlabelled FOLDER... --out pipeline/parse/data/html_model.npz
     python benchmarks/extraction_train.py ... --lines --rounds 100 --seeds 1 --out pipeline/parse/data/html_lines.npz
 
-The second command makes the classifier of texts without markup (WET). Needs lightgbm and, for the last source,
-trafilatura. Only text licensed for it is used:
+The second command makes the classifier of texts without markup (WET); the one in the package is older, of the same
+gold pages without a teacher. Needs lightgbm, and what extraction_teacher.py wrote. Only text licensed for it is gold:
 
 - half A of AEB (MIT), WCXB (CC BY 4.0) and the Chinese set (MIT); half B is for `benchmarks/extraction.py`;
 - the test pages of github.com/flairNLP/fundus (MIT), ``tests/resources/parser/test_data``: news of 40 countries with
   the text that a parser written by hand for the publisher finds, where the page has it;
-- the test pages of github.com/mozilla/readability (Apache-2.0), ``test/test-pages``, at half weight;
-- the evaluation pages of github.com/adbar/trafilatura (Apache-2.0), ``tests``: each names some phrases that belong to
-  the text and some that do not. Trafilatura's own output serves as gold text on the pages where it has all of the first
-  and none of the second; at less than a third of the weight.
+- the test pages of github.com/mozilla/readability (Apache-2.0), ``test/test-pages``, at half weight.
 
-Pages of the last three that share text with half B are left out. A block's label is the share of its words that an
-alignment with the gold text matches (Ratcliff and Obershelp), so that short blocks get the verdict of their place and
-not of their words. (Networks of one hidden layer on the same features did no better; a second classifier that sees the
-first one's verdicts on the neighbours gained nothing.)
+A block's label is the share of its words that an alignment with the gold text matches (Ratcliff and Obershelp), so that
+short blocks get the verdict of their place and not of their words.
+
+These are some 640 pages of 515 sites for 260 features. 2,040 pages of 1,800 more sites come in by distillation (Hinton
+et al., 2015): a teacher, trained on the gold pages, sees besides the features what ten settings of other extractors
+take from the page (extraction_teacher.py), and its verdicts are the labels of pages that have none:
+
+- the evaluation pages of github.com/adbar/trafilatura (Apache-2.0), ``tests``: each names some phrases that belong to
+  the text and some that do not; a block with one of them has that label, for the teacher too;
+- saved pages of many sites, one a site, from the tests of public projects, given as ``--unlabelled``, only ever read
+  as input: github.com/codelucas/newspaper (MIT), AndyTheFactory/newspaper4k (MIT), goose3/goose3 (Apache-2.0),
+  postlight/parser (Apache-2.0, MIT), omnivore-app/omnivore (AGPL-3.0), microlinkhq/metascraper (MIT), adbar/htmldate
+  (Apache-2.0), adbar/trafilatura, scrapinghub/Formasaurus (MIT), scrapinghub/autopager (MIT), hhursev/recipe-scrapers
+  (MIT), City-Bureau/city-scrapers (MIT), freelawproject/juriscraper (BSD-2-Clause).
+
+Pages that share text with half B are left out. In the cross-validation teacher and student see no site of the fold.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import gzip
 import json
+import pickle
+import random
 import re
 import urllib.parse
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
 import lightgbm
 import numpy as np
-from extraction_gold import FILES, Gold, load, scores, shingle_counts
+from extraction_gold import FILES, Gold, load, scores, shingle_counts, word_f1
+from extraction_teacher import TOKENS, Opinions, key, opinion_features, saved_pages, shares
 
 from pipeline.parse import encoding, html, html_blocks, html_model
 from pipeline.parse.html_features import features
 
-_TOKENS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")
 OTHER_PAGES = 2.0  # weight of WCXB's pages that are no articles, of which there are few of each type
-WEIGHTS = {"AEB": 1.0, "WCXB": 1.0, "Chinese": 1.0, "fundus": 0.8, "readability": 0.5, "trafilatura": 0.3}
+WEIGHTS = {
+    "AEB": 1.0,
+    "WCXB": 1.0,
+    "Chinese": 1.0,
+    "fundus": 0.8,
+    "readability": 0.5,
+    "trafilatura": 0.3,
+    "unlabelled": 0.3,
+}
 COVERED = 0.85  # share of the words of a fundus text that its page must have
+MOST_OF_A_FOLDER = 350
+CLEAR, EVERY = 0.02, 3  # of the blocks of less than this probability every third stands for three, in pages it labels
 PARAMETERS = {
     "objective": "cross_entropy",
     "learning_rate": 0.1,
@@ -61,16 +84,23 @@ PARAMETERS = {
 }
 
 
+@dataclass
+class Weak(Gold):
+    """A page without gold text, and phrases that a person found in it: of its text, and of what is none."""
+
+    phrases: list[tuple[str, float]] = field(default_factory=list)
+
+
 def labels(texts: list[str], gold: str) -> tuple[np.ndarray, np.ndarray]:
     """For each block the share of its words that belong to the gold text, and its number of words."""
     words: list[str] = []
     owner: list[int] = []
     for i, text in enumerate(texts):
-        mine = _TOKENS.findall(text.lower())
+        mine = TOKENS.findall(text.lower())
         words += mine
         owner += [i] * len(mine)
     hit = np.zeros(len(words))
-    matcher = SequenceMatcher(None, _TOKENS.findall(gold.lower()), words, autojunk=False)
+    matcher = SequenceMatcher(None, TOKENS.findall(gold.lower()), words, autojunk=False)
     for _, start, n in matcher.get_matching_blocks():
         hit[start : start + n] = 1
     places = np.array(owner, np.int64)
@@ -110,22 +140,44 @@ def readability(folder: Path) -> Iterator[Gold]:
             yield Gold("readability", "", page.name, (page / "source.html").read_bytes(), "\n".join(expected))
 
 
-def trafilatura(folder: Path) -> Iterator[Gold]:
-    """The evaluation pages of trafilatura on which its output passes the page's own checks."""
-    from trafilatura import extract
-
+def trafilatura(folder: Path) -> Iterator[Weak]:
+    """The evaluation pages of trafilatura with their phrases."""
     for url, page in sorted(json.loads((folder / "evaldata.json").read_text("utf-8")).items()):
         for path in (folder / "eval" / page["file"], folder / "cache" / page["file"]):
             if path.exists():
-                source = path.read_bytes()
-                text = extract(source, url=url, include_comments=False, include_tables=True) or ""
-                if all(phrase in text for phrase in page["with"]) and not any(p in text for p in page["without"]):
-                    yield Gold("trafilatura", "", page["file"], source, text, url)
+                phrases = [(phrase, 1.0) for phrase in page["with"]] + [(phrase, 0.0) for phrase in page["without"]]
+                yield Weak("trafilatura", "", page["file"], path.read_bytes(), "", url, phrases)
                 break
 
 
+def unlabelled(folders: list[Path], opinions: Opinions) -> Iterator[Weak]:
+    """Saved pages that there are opinions of, one of each site, in a random order that is always the same."""
+    found = [(f, name, page) for f in folders for name, page in saved_pages(f) if key(page) in opinions]
+    random.Random(1).shuffle(found)
+    of_folder = dict.fromkeys(folders, 0)
+    sites = set()
+    for folder, name, source in found:
+        weak = Weak("unlabelled", folder.name, name, source, "", _own_url(source))
+        if site(weak) not in sites and of_folder[folder] < MOST_OF_A_FOLDER:
+            sites.add(site(weak))
+            of_folder[folder] += 1
+            yield weak
+
+
+_CANONICAL = re.compile(rb"<(?:link|meta)\b[^>]{0,500}\b(?:canonical|og:url)\b[^>]{0,800}>", re.I)
+_ADDRESS = re.compile(rb"\b(?:href|content)\s*=\s*[\"']?(https?://[^\"'\s>]+)", re.I)
+
+
+def _own_url(source: bytes) -> str:
+    for tag in _CANONICAL.findall(source[:200_000]):
+        address = _ADDRESS.search(tag)
+        if address:
+            return address[1].decode("utf-8", "replace")
+    return ""
+
+
 def _shingles(text: str) -> set[tuple[str, ...]]:
-    words = text.lower().split()
+    words = TOKENS.findall(text.lower())
     return {tuple(words[k : k + 8]) for k in range(len(words) - 7)}
 
 
@@ -135,42 +187,84 @@ def site(gold: Gold) -> str:
     return ".".join(host.split(".")[-3 if host.endswith(".uk") else -2 :])
 
 
-class Data:
-    """Pages with features and labels."""
+SHARED = 20  # runs of eight words that a page may share with a gold text
 
-    def __init__(self, pages: list[Gold], lines: bool) -> None:
+
+class Data:
+    """Pages with features and labels; with what the teacher sees of them."""
+
+    def __init__(self, pages: list[Gold], opinions: Opinions) -> None:
         self.gold, self.pages = [], []
         self.x: list[np.ndarray] = []
-        self.y: list[np.ndarray] = []
+        self.seen: list[np.ndarray] = []  # by the teacher
+        self.y: list[np.ndarray] = []  # nan: only the teacher can tell
         self.w: list[np.ndarray] = []
         for gold in pages:
             page = html_blocks.blocks(encoding.decode(gold.html)[0])
-            if lines:
-                page = html_blocks.from_lines("\n".join(page.text))
-            if not page.text:
+            if not page.text or key(gold.html) not in opinions:
                 continue
-            y, sizes = labels(page.text, gold.text)
-            if gold.corpus == "fundus" and (y * sizes).sum() < COVERED * len(_TOKENS.findall(gold.text)):
+            share, sizes = shares(page.text, opinions[key(gold.html)])
+            y = _told(page.text, gold.phrases) if isinstance(gold, Weak) else labels(page.text, gold.text)[0]
+            if gold.corpus == "fundus" and (y * sizes).sum() < COVERED * len(TOKENS.findall(gold.text)):
                 continue
             weight = np.sqrt(sizes + 3) + sizes * 0.15
+            of_page = WEIGHTS[gold.corpus] * (OTHER_PAGES if gold.corpus == "WCXB" and gold.group != "article" else 1)
+            gold.html = b""
             self.gold.append(gold)
             self.pages.append(page)
             self.x.append(features(page))
+            self.seen.append(np.concatenate([self.x[-1], opinion_features(share, sizes)], 1))
             self.y.append(y)
-            of_page = WEIGHTS[gold.corpus] * (OTHER_PAGES if gold.corpus == "WCXB" and gold.group != "article" else 1)
             self.w.append(weight / weight.sum() * of_page)
 
-    def soften(self, rounds: int) -> None:
-        """Make the labels of machine-labelled pages the mean of what they are and what the others teach."""
-        told = [i for i, gold in enumerate(self.gold) if gold.corpus == "trafilatura"]
-        model = self.train([i for i, gold in enumerate(self.gold) if gold.corpus != "trafilatura"], 0, rounds)
-        for i in told:
-            self.y[i] = (self.y[i] + model.predict(self.x[i])) / 2
+    def teach(self, unseen: set[int], rounds: int) -> tuple[list[np.ndarray], list[lightgbm.Booster]]:
+        """Labels of all blocks, a teacher's where there is none yet, and the teacher; it learns from no ``unseen``."""
+        rows = []
+        for i, gold in enumerate(self.gold):
+            told = ~np.isnan(self.y[i])
+            if told.any() and i not in unseen:
+                weight = self.w[i][told]
+                if isinstance(gold, Weak):
+                    weight = np.full(len(weight), WEIGHTS[gold.corpus] / len(weight))
+                rows.append((self.seen[i][told], self.y[i][told], weight))
+        teacher = [self._fit(rows, 1000 + seed, rounds) for seed in range(2)]
+        taught = []
+        for y, seen in zip(self.y, self.seen, strict=True):
+            unknown = np.isnan(y)
+            if unknown.any():
+                y = np.where(unknown, np.mean([model.predict(seen) for model in teacher], 0), y)
+            taught.append(y)
+        return taught, teacher
 
-    def train(self, which: list[int], seed: int, rounds: int) -> lightgbm.Booster:
-        x, y, w = (np.concatenate([column[i] for i in which]) for column in (self.x, self.y, self.w))
+    def train(self, which: list[int], taught: list[np.ndarray], seed: int, rounds: int) -> lightgbm.Booster:
+        rows = []
+        for i in which:
+            x, y, w = self.x[i], taught[i], self.w[i]
+            if isinstance(self.gold[i], Weak):
+                clear = y < CLEAR
+                kept = ~clear | (np.arange(len(y)) % EVERY == 0)
+                x, y, w = x[kept], y[kept], np.where(clear, w * EVERY, w)[kept]
+            rows.append((x, y, w))
+        return self._fit(rows, seed, rounds)
+
+    @staticmethod
+    def _fit(rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]], seed: int, rounds: int) -> lightgbm.Booster:
+        x, y, w = (np.concatenate(column) for column in zip(*rows, strict=True))
         parameters: dict[str, Any] = {**PARAMETERS, "seed": seed}
         return lightgbm.train(parameters, lightgbm.Dataset(x, y, weight=w, params=parameters), rounds)
+
+    def as_lines(self, taught: list[np.ndarray]) -> tuple[Data, list[np.ndarray]]:
+        """The same pages when they have lost their markup, and the blocks' labels for their lines."""
+        data = copy.copy(self)
+        data.pages, data.x, data.w, labels = [], [], [], []
+        for page, y, w in zip(self.pages, taught, self.w, strict=True):
+            lines = [(line, k) for k, text in enumerate(page.text) for line in text.split("\n") if line.strip()]
+            blocks = [k for _, k in lines]
+            data.pages.append(html_blocks.from_lines("\n".join(line for line, _ in lines)))
+            data.x.append(features(data.pages[-1]))
+            data.w.append(w[blocks])
+            labels.append(y[blocks])
+        return data, labels
 
     def report(self, logits: dict[int, np.ndarray], what: str) -> None:
         groups: dict[str, list] = {}
@@ -179,10 +273,27 @@ class Data:
             chosen = html.distinct(html.choose(logit, page), page.text)
             found = "\n".join(text for text, taken in zip(page.text, chosen, strict=True) if taken)
             counts = shingle_counts(gold.text, found, gold.corpus == "Chinese")
-            groups.setdefault(gold.corpus, []).append(counts)
-            if gold.corpus == "WCXB":
-                groups.setdefault(f"WCXB {gold.group}", []).append(counts)
-        print(what, {k: tuple(round(s, 3) for s in scores(v)) for k, v in sorted(groups.items())})
+            for group in (gold.corpus, f"{gold.corpus} {gold.group}") if gold.corpus == "WCXB" else (gold.corpus,):
+                groups.setdefault(group, []).append((counts, word_f1(gold.text, found)))
+        print(what)
+        for group, values in sorted(groups.items()):
+            precision, recall, f1 = scores([counts for counts, _ in values])
+            words = np.mean([score for _, score in values])
+            print(
+                f"  {group:<20}{len(values):>4}  {precision:.3f} {recall:.3f} {f1:.4f}, of words {words:.4f}",
+                flush=True,
+            )
+
+
+def _told(texts: list[str], phrases: list[tuple[str, float]]) -> np.ndarray:
+    """The labels of the blocks that alone have a person's phrase; nan for the others."""
+    y = np.full(len(texts), np.nan)
+    for phrase, label in sorted(phrases, key=lambda pair: pair[1]):
+        phrase = " ".join(phrase.split())
+        holders = [i for i, text in enumerate(texts) if phrase in text]
+        if len(phrase) >= 4 and len(holders) == 1:
+            y[holders[0]] = label
+    return y
 
 
 def main() -> None:
@@ -191,6 +302,8 @@ def main() -> None:
     parser.add_argument("--fundus", type=Path, required=True)
     parser.add_argument("--readability", type=Path, required=True)
     parser.add_argument("--trafilatura", type=Path, required=True)
+    parser.add_argument("--unlabelled", type=Path, nargs="*", default=[])
+    parser.add_argument("--opinions", type=Path, required=True, help="what extraction_teacher.py wrote")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--lines", action="store_true", help="for texts without markup (html_lines.npz)")
     parser.add_argument("--folds", type=int, default=5, help="of the cross-validation by site; 0: none")
@@ -200,26 +313,44 @@ def main() -> None:
     gold = load(args.gold, ["AEB", "WCXB", "Chinese", "DAnIEL"])
     held_out = set().union(*(_shingles(page.text) for page in gold if page.half == "B"))
     pages = [page for page in gold if page.half == "A" and page.corpus in WEIGHTS]
-    n_validated = len(pages)
-    for page in [*fundus(args.fundus), *readability(args.readability), *trafilatura(args.trafilatura)]:
+    for page in [*fundus(args.fundus), *readability(args.readability)]:
         shingles = _shingles(page.text)
         if len(shingles & held_out) <= 0.1 * len(shingles):
             pages.append(page)
-    print(f"{n_validated} gold pages of half A, {len(pages) - n_validated} others")
-    data = Data(pages, args.lines)
-    validated = [i for i, page in enumerate(data.gold) if page.half == "A" and page.corpus in FILES]
-    data.soften(args.rounds)
-    data.report({i: data.y[i] * 8 - 4 for i in validated}, "best that blocks can give")
-    if args.folds:
-        sites = sorted({site(data.gold[i]) for i in validated})
-        fold = dict(zip(sites, np.random.default_rng(1).permutation(len(sites)) % args.folds, strict=True))
-        logits = {}
-        for k in range(args.folds):
-            model = data.train([i for i, page in enumerate(data.gold) if fold.get(site(page)) != k], k, args.rounds)
-            logits |= {i: model.predict(data.x[i], raw_score=True) for i in validated if fold[site(data.gold[i])] == k}
-        data.report(logits, "cross-validated by site")
-    everything = list(range(len(data.gold)))
-    models = [data.train(everything, seed, args.rounds) for seed in range(args.seeds)]
+    known = held_out.union(*(_shingles(page.text) for page in pages))
+    opinions: Opinions = pickle.loads(args.opinions.read_bytes())
+    for weak in [*trafilatura(args.trafilatura), *unlabelled(args.unlabelled, opinions)]:
+        shingles = _shingles("\n".join(html_blocks.blocks(encoding.decode(weak.html)[0]).text))
+        if len(shingles & (held_out if weak.phrases else known)) < SHARED:
+            pages.append(weak)
+    data = Data(pages, opinions)
+    print({corpus: sum(page.corpus == corpus for page in data.gold) for corpus in WEIGHTS}, flush=True)
+    validated = {i for i, page in enumerate(data.gold) if page.half == "A" and page.corpus in FILES}
+    sites = sorted({site(data.gold[i]) for i in validated})
+    fold = np.random.default_rng(1).permutation(len(sites)) % max(args.folds, 1)
+    fold_of = dict(zip(sites, fold.tolist(), strict=True))
+    verdicts: dict[str, dict[int, np.ndarray]] = {"teacher": {}, "student": {}, "on gold pages alone": {}}
+    for k in range(args.folds):
+        unseen = {i for i, page in enumerate(data.gold) if fold_of.get(site(page)) == k}
+        rest = [i for i in range(len(data.gold)) if i not in unseen]
+        taught, teacher = data.teach(unseen, args.rounds)
+        given, taught = data.as_lines(taught) if args.lines else (data, taught)
+        student = given.train(rest, taught, k, args.rounds)
+        alone = given.train([i for i in rest if not isinstance(data.gold[i], Weak)], taught, k, args.rounds)
+        for i in unseen & validated:
+            if not args.lines:
+                verdicts["teacher"][i] = sum(model.predict(data.seen[i], raw_score=True) for model in teacher) / 2
+            verdicts["student"][i] = student.predict(given.x[i], raw_score=True)
+            verdicts["on gold pages alone"][i] = alone.predict(given.x[i], raw_score=True)
+        print("fold", k, flush=True)
+    for what, logits in verdicts.items():
+        if logits:
+            given.report(logits, f"cross-validated by site: {what}")
+    if not args.seeds:
+        return
+    taught, _ = data.teach(set(), args.rounds)
+    given, taught = data.as_lines(taught) if args.lines else (data, taught)
+    models = [given.train(list(range(len(data.gold))), taught, seed, args.rounds) for seed in range(args.seeds)]
     trees = html_model.pack([model.dump_model() for model in models])
     args.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(args.out, **trees._asdict())
