@@ -190,12 +190,12 @@ class Planted:
 def planned(count: int) -> list[Unit]:
     """The units of the dedup stage for so many documents."""
     from pipeline.config import Config
-    from pipeline.ledger import Counts, Row
+    from pipeline.ledger import Committed
     from pipeline.stages import dedup
 
     config = Config.model_validate({"source": [{"name": "s", "format": "warc", "paths": ["x"]}]})
     sizes = {f"s--{first:09}--0": min(PART, count - first) for first in range(0, count, PART)}
-    rows = {name: Row("ingest", name, name, [], Counts(read=size, kept=size)) for name, size in sizes.items()}
+    rows = {name: Committed(name, size, 0, ()) for name, size in sizes.items()}
     return dedup.plan(config, "planted", rows)
 
 
@@ -501,7 +501,7 @@ def run_corpus(path: str, folder: str) -> dict[str, Any]:
     from pipeline.config import Config
     from pipeline.jobs.dedup import find_duplicates
     from pipeline.jobs.runner import Runner
-    from pipeline.ledger import Counts, Row
+    from pipeline.ledger import Committed
     from pipeline.schema import DOCUMENTS, document_id, signatures_schema
     from pipeline.stages import dedup
     from pipeline.stages.ingest import sign
@@ -523,7 +523,7 @@ def run_corpus(path: str, folder: str) -> dict[str, Any]:
             batch = pa.RecordBatch.from_pydict(columns, schema=DOCUMENTS)
             documents.write(batch)
             signed.write(sign(batch, params))
-    (unit,) = dedup.plan(config, "side", {name: Row("ingest", name, name, [], Counts(read=count, kept=count))})
+    (unit,) = dedup.plan(config, "side", {name: Committed(name, count, 0, ())})
     clock.append(time.perf_counter())
     find_duplicates(folder, [unit], Runner(), 4_000_000_000)
     clock.append(time.perf_counter())

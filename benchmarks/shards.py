@@ -119,7 +119,7 @@ def encoding(corpus: Path, rounds: int) -> None:
     from tokenizer.encode import encode, load
 
     root = Root(str(corpus))
-    batches = [b["text"] for unit in sorted(Ledger(root).rows("dedup")) for b in kept(root, unit, ["text"])]
+    batches = [b["text"] for unit in Ledger(root).units("dedup") for b in kept(root, unit, ["text"])]
     lists = [batch.to_pylist() for batch in batches]
     model = load(corpus / "tokenizer/tokenizer.model")
     tokens = 0
@@ -155,11 +155,11 @@ for name in ("documents", "duplicates", "lines", "tokenizer", "ledger"):
     if (Path({str(corpus)!r}) / name).exists():
         (scratch / name).symlink_to(Path({str(corpus)!r}) / name)
 root = Root(str(scratch))
-sources = sorted({{name.split("--")[0] for name in Ledger(root).rows("dedup")}})
+sources = sorted({{name.split("--")[0] for name in Ledger(root).units("dedup")}})
 settings = {{"tokens": 2_000_000, "epochs": dict.fromkeys(sources, {copies}.0)}}
 config = Config.model_validate({{"shards": settings}})
 start = time.process_time()
-units = encode.plan(config, "key", [(name, row.counts.kept) for name, row in Ledger(root).rows("dedup").items()])
+units = encode.plan(config, "key", [(row.unit, row.counts.kept) for row in Ledger(root).rows("dedup")])
 tokens = sum(encode.process(root, unit).counts.amounts.get("tokens", 0) for unit in units)
 middle = time.process_time()
 header = Header(**tokenizer.facts(root), seed=0, lineage="key")

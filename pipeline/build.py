@@ -168,7 +168,7 @@ class Builder:
             return self._remembered[stage]
         if stage == "dedup":
             signatures = self.ledger.content("ingest", ("documents", "signatures"))
-            return dedup.plan(self.config, signatures, self.ledger.rows("ingest"))
+            return dedup.plan(self.config, signatures, self.ledger.committed("ingest"))
         if stage == "tokenizer":
             return [tokenizer.plan(self.config, self._documents())]
         if stage == "train":
@@ -216,7 +216,7 @@ class Builder:
 
     def _build_shards(self) -> None:
         key = self._key("shards")
-        sizes = {name: row.counts.kept for name, row in self.ledger.rows("dedup").items()}
+        sizes = {name: row.kept for name, row in self.ledger.committed("dedup").items()}
         self._settle(encode.STAGE, encode.plan(self.config, key, sizes.items()), encode.FOLDERS, self._map)
         encoded = Counts(**(self.ledger.stage(encode.STAGE) or {})["counts"])
         # what the shards are made from, whatever the units: another size of them gives the same shards

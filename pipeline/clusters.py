@@ -35,7 +35,7 @@ def sizes(root: Root) -> tuple[list[str], np.ndarray, np.ndarray]:
     ledger = Ledger(root)
     if ledger.stage("dedup") is None:
         raise CorpusmillError("no finished deduplication here", file=root.url, mend="corpusmill dedup CONFIG")
-    parts = sorted(ledger.rows("dedup"))
+    parts = ledger.units("dedup")
     place = {part: number for number, part in enumerate(parts)}
     found = [np.empty((0, 2), np.int64)]
     for part in parts:

@@ -59,7 +59,7 @@ class View:
     @property
     def units(self) -> list[str]:
         """The names of the ingest units."""
-        return sorted(Ledger(self.root).rows("ingest"))
+        return Ledger(self.root).units("ingest")
 
 
 def open_corpus(root: Root, changes: list[str]) -> View:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.errors import CorpusmillError
 from pipeline.storage import Root
@@ -19,11 +20,23 @@ from pipeline.storage import Root
 
 def digest(value: Any) -> str:
     """SHA-256 (hex) of a JSON value in canonical form: the same value always gives the same digest."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical(value)).hexdigest()
 
 
-@dataclass(frozen=True)
+def digest_of_list(values: Iterable[Any]) -> str:
+    """`digest` of the list of the values, of which one at a time is held."""
+    found = hashlib.sha256(b"[")
+    for number, value in enumerate(values):
+        found.update(b"," * (number > 0) + _canonical(value))
+    found.update(b"]")
+    return found.hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+@dataclass(frozen=True, slots=True)
 class Unit:
     """The grain of parallelism, resume and accounting.
 
@@ -117,12 +130,47 @@ class Row:
         return row
 
 
+class Output(NamedTuple):
+    """A part of a committed unit."""
+
+    place: str  # its path, with "*" for the name of the unit: one string for all units
+    size: int  # bytes
+    sha256: bytes
+
+    def path(self, unit: str) -> str:
+        """Its path, relative to the corpus."""
+        return self.place.replace("*", unit)
+
+
+class Committed(NamedTuple):
+    """What a build asks of a row time and again, in a sixth of its memory: a large corpus has a million of them."""
+
+    key: str
+    kept: int
+    text_bytes: int
+    outputs: tuple[Output, ...]
+
+    @staticmethod
+    def of(row: Row) -> Committed:
+        """What of a row is kept in memory."""
+        outputs = tuple(
+            Output(_place(output["path"], row.unit), output["bytes"], bytes.fromhex(output["sha256"]))
+            for output in row.outputs
+        )
+        return Committed(row.key, row.counts.kept, row.counts.amounts.get("text_bytes", 0), outputs)
+
+
+def _place(path: str, unit: str) -> str:
+    folder, slash, name = path.rpartition("/")
+    return sys.intern(folder + slash + name.replace(unit, "*"))
+
+
 class Ledger:
     """The rows of one corpus."""
 
     def __init__(self, root: Root):
         self.root = root
-        self._closed: dict[str, tuple[dict[str, Any], dict[str, Row]]] = {}  # stage row and rows, as last read
+        self._closed: dict[str, tuple[dict[str, Any], dict[str, Committed]]] = {}  # with the stage row as last read
 
     def check_there(self) -> None:
         """Raise CorpusmillError where there is no corpus."""
@@ -135,18 +183,25 @@ class Ledger:
     def _row_name(stage: str, unit: str) -> str:
         return f"ledger/{stage}/{unit}.json"
 
-    def rows(self, stage: str) -> dict[str, Row]:
-        """All committed rows of a stage by unit name. Those of a closed stage do not change, so they are read once."""
+    def units(self, stage: str) -> list[str]:
+        """The names of all committed units of a stage, ascending."""
+        return sorted(name.rsplit("/", 1)[1].removesuffix(".json") for name in self.root.sizes(f"ledger/{stage}"))
+
+    def rows(self, stage: str) -> Iterator[Row]:
+        """All committed rows of a stage, by ascending name of the unit, read one by one."""
+        for unit in self.units(stage):
+            yield self.row(stage, unit)
+
+    def committed(self, stage: str) -> dict[str, Committed]:
+        """All committed units of a stage by name, ascending. Those of a closed stage do not change, so they are read
+        once."""
         closed = self.stage(stage)
         if stage in self._closed and self._closed[stage][0] == closed:
             return self._closed[stage][1]
-        rows = {}
-        for name in self.root.sizes(f"ledger/{stage}"):
-            row = Row.from_json(self.root.read_json(name), self.root.path(name))
-            rows[row.unit] = row
+        found = {row.unit: Committed.of(row) for row in self.rows(stage)}
         if closed is not None:
-            self._closed[stage] = closed, rows
-        return rows
+            self._closed[stage] = closed, found
+        return found
 
     def row(self, stage: str, unit: str) -> Row:
         """The committed row of one unit; CorpusmillError where there is none."""
@@ -157,54 +212,60 @@ class Ledger:
             )
         return Row.from_json(value, self.root.path(name))
 
-    def forget(self, unit: Unit) -> None:
-        """Remove a unit's row, if there is one."""
-        self.root.remove(self._row_name(unit.stage, unit.name))
+    def forget(self, stage: str, unit: str) -> None:
+        """Remove the row of a unit, if there is one."""
+        self.root.remove(self._row_name(stage, unit))
 
     def commit(self, row: Row) -> None:
         """Write a row, after its parts."""
         row.counts.check(f"{row.stage} {row.unit}")
         self.root.write(self._row_name(row.stage, row.unit), row.to_json())
 
-    def is_committed(self, unit: Unit, rows: dict[str, Row], sizes: dict[str, int]) -> bool:
-        """Whether ``unit`` is done: a row with its key, and every part there in the recorded size."""
-        row = rows.get(unit.name)
-        return row is not None and row.key == unit.key and self._has_parts(row, sizes)
-
-    def _has_parts(self, row: Row, sizes: dict[str, int]) -> bool:
-        return all((sizes.get(o["path"]) or self.root.size(o["path"])) == o["bytes"] for o in row.outputs)
-
     def intact(self, stage: str, folders: tuple[str, ...]) -> bool:
         """Whether a closed stage has all its rows, and every part is there in its recorded size."""
         closed = self.stage(stage)
-        rows = self.rows(stage)
-        sizes = self._sizes(folders)
-        return (
-            closed is not None
-            and closed["units"] == len(rows)
-            and all(self._has_parts(r, sizes) for r in rows.values())
-        )
+        committed = self.committed(stage)
+        return closed is not None and closed["units"] == len(committed) and not self._maimed(committed, folders)
 
-    def _sizes(self, folders: tuple[str, ...]) -> dict[str, int]:
-        return {name: size for folder in folders for name, size in self.root.sizes(folder).items()}
+    def _maimed(self, committed: dict[str, Committed], folders: tuple[str, ...]) -> set[str]:
+        """The units of which a part is not there in its recorded size; ``folders`` are listed, one at a time."""
+        maimed: set[str] = set()
+        for folder in folders:
+            sizes = self.root.sizes(folder)
+            maimed.update(
+                unit for unit, output in _outputs(committed, (folder,)) if sizes.get(output.path(unit)) != output.size
+            )
+        for unit, row in committed.items():
+            for output in row.outputs:
+                if output.place.split("/", 1)[0] not in folders and self.root.size(output.path(unit)) != output.size:
+                    maimed.add(unit)
+        return maimed
 
     def pending(self, stage: str, units: Iterable[Unit], folders: tuple[str, ...]) -> list[Unit]:
-        """The units still to do, largest first (the runner deals them out in this order)."""
-        rows = self.rows(stage)
-        sizes = self._sizes(folders)
-        todo = [unit for unit in units if not self.is_committed(unit, rows, sizes)]
+        """The units still to do, largest first (the runner deals them out in this order): those that have no row with
+        their key, or not every part in its recorded size."""
+        committed = self.committed(stage)
+        maimed = self._maimed(committed, folders)
+        todo = [
+            unit
+            for unit in units
+            if unit.name not in committed or committed[unit.name].key != unit.key or unit.name in maimed
+        ]
         return sorted(todo, key=lambda unit: (-unit.bytes, unit.name))
 
     def forget_others(self, stage: str, units: Iterable[Unit], folders: tuple[str, ...]) -> None:
         """Drop the rows of units that the plan no longer has, and their parts in the stage's own folders."""
-        planned = {unit.name for unit in units}
-        rows = self.rows(stage)
-        keep = {o["path"] for name in planned & rows.keys() for o in rows[name].outputs}
-        for name in sorted(rows.keys() - planned):
-            self.root.remove(self._row_name(stage, name))
-            for output in rows[name].outputs:
-                if output["path"] not in keep and output["path"].startswith(tuple(f"{folder}/" for folder in folders)):
-                    self.root.remove(output["path"])
+        committed = self.committed(stage)
+        others = {unit: committed[unit] for unit in sorted(committed.keys() - {unit.name for unit in units})}
+        if not others:
+            return
+        kept = {unit: row for unit, row in committed.items() if unit not in others}
+        keep = {output.path(unit) for unit, output in _outputs(kept, folders)}
+        for unit in others:
+            self.forget(stage, unit)
+        for unit, output in _outputs(others, folders):
+            if output.path(unit) not in keep:
+                self.root.remove(output.path(unit))
 
     def discard(self, stage: str, folders: tuple[str, ...]) -> None:
         """Delete a stage: the stage row, its rows, its parts in ``folders``."""
@@ -213,28 +274,35 @@ class Ledger:
 
     def remove_orphans(self, stage: str, folders: tuple[str, ...]) -> None:
         """Delete files in a stage's folders that no row names (a run was killed between a part and its row)."""
-        named = {o["path"] for row in self.rows(stage).values() for o in row.outputs}
-        for name in self._sizes(folders):
-            if name not in named:
+        committed = self.committed(stage)
+        for folder in folders:
+            for name in self.root.sizes(folder).keys() - {o.path(unit) for unit, o in _outputs(committed, (folder,))}:
                 self.root.remove(name)
 
     def close(self, stage: str, key: str) -> dict[str, Any]:
         """Sum up, check and write the stage row; returns it."""
-        rows = self.rows(stage)
         total = Counts()
-        for name in sorted(rows):
-            rows[name].counts.check(f"{stage} {name}")
-            total.add(rows[name].counts)
+        faults: dict[str, str] = {}
+        digests: list[str] = []
+        committed: dict[str, Committed] = {}
+        for row in self.rows(stage):
+            row.counts.check(f"{stage} {row.unit}")
+            total.add(row.counts)
+            if row.fault:
+                faults[row.unit] = row.fault
+            digests.append(row.digest)
+            committed[row.unit] = Committed.of(row)
         total.check(stage)
         value = {
             "stage": stage,
             "key": key,
-            "units": len(rows),
+            "units": len(committed),
             "counts": asdict(total),
-            "faults": {name: rows[name].fault for name in sorted(rows) if rows[name].fault},
-            "digest": digest([rows[name].digest for name in sorted(rows)]),
+            "faults": faults,
+            "digest": digest_of_list(digests),
         }
         self.root.write_json(f"ledger/{stage}.json", value)
+        self._closed[stage] = value, committed
         return value
 
     def stage(self, stage: str) -> dict[str, Any] | None:
@@ -250,11 +318,14 @@ class Ledger:
             raise CorpusmillError(
                 f"stage {stage} is not complete", file=self.root.url, mend=f"corpusmill {stage} CONFIG"
             )
-        rows = self.rows(stage).values()
-        inside = tuple(f"{folder}/" for folder in folders)
-        return digest(
-            sorted((o["path"], o["sha256"]) for row in rows for o in row.outputs if o["path"].startswith(inside))
-        )
+        committed = self.committed(stage)
+
+        def named() -> Iterator[tuple[str, str]]:
+            for folder in sorted(folders):
+                found = ((output.path(unit), output.sha256) for unit, output in _outputs(committed, (folder,)))
+                yield from ((path, sha256.hex()) for path, sha256 in sorted(found))
+
+        return digest_of_list(named())
 
     def lost_before(self, stage: str) -> str:
         """What is wrong between a closed stage and the one before it: all documents kept there must be read here."""
@@ -267,3 +338,12 @@ class Ledger:
     def reopen(self, stage: str) -> None:
         """Forget that a stage was complete (before its units change)."""
         self.root.remove(f"ledger/{stage}.json")
+
+
+def _outputs(committed: dict[str, Committed], folders: tuple[str, ...]) -> Iterator[tuple[str, Output]]:
+    """The outputs of units that lie in ``folders``, with the units."""
+    inside = tuple(f"{folder}/" for folder in folders)
+    for unit, row in committed.items():
+        for output in row.outputs:
+            if output.place.startswith(inside):
+                yield unit, output

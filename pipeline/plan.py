@@ -180,7 +180,7 @@ def _calibrate(config: Config, sizes: dict[str, dict[str, int]], sample: float, 
     for stage in STAGES:
         small, seconds[stage], peaks[stage] = _alone(small, stage)
     root = Root(small.root)
-    rows = {stage: list(Ledger(root).rows(stage).values()) for stage in STAGES}
+    rows = {stage: list(Ledger(root).rows(stage)) for stage in STAGES}
     documents = sum(row.counts.kept for row in rows["ingest"])
     texts = [row.counts.amounts.get("text_bytes", 0) for row in rows["ingest"]]
     disk: dict[str, int] = {}

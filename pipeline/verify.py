@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipeline.errors import CorpusmillError
-from pipeline.ledger import Counts, Ledger, Row, digest
+from pipeline.ledger import Counts, Ledger, digest_of_list
 from pipeline.stages import dedup, encode, ingest, report, shards, tokenizer, train
 from pipeline.storage import Root
 
@@ -50,41 +50,42 @@ def _verify_stage(
     """Check one stage; gives the units that have a row, and whether their parts are sound."""
     root = ledger.root
     named: set[str] = set()
-    good: list[Row] = []
+    total = Counts()
+    digests: list[str] = []
+    faults: dict[str, str] = {}
     sound: dict[str, bool] = {}
     damaged = False
-    for name in root.sizes(f"ledger/{stage}"):
+    for unit in ledger.units(stage):
         try:
-            row = Row.from_json(root.read_json(name), root.path(name))
-            row.counts.check(f"{stage} {row.unit}")
+            row = ledger.row(stage, unit)
+            row.counts.check(f"{stage} {unit}")
             broken = [trouble for output in row.outputs if (trouble := _part(root, output, findings))]
         except CorpusmillError as error:
             broken = [str(error)]
         else:
             named.update(output["path"] for output in row.outputs)
-            good.append(row)
-            sound[row.unit] = not broken
+            total.add(row.counts)
+            digests.append(row.digest)
+            if row.fault:
+                faults[unit] = row.fault
+            sound[unit] = not broken
         if broken:
             findings.damage += broken
             damaged = True
             if repair:
-                root.remove(name)
+                ledger.forget(stage, unit)
     for folder in folders:
         findings.damage += [
             f"{root.path(name)}: no ledger row names this file" for name in root.sizes(folder) if name not in named
         ]
     closed = ledger.stage(stage)
     if closed is None:
-        if good or stage not in (encode.STAGE, train.STAGE):
+        if digests or stage not in (encode.STAGE, train.STAGE):
             findings.incomplete.append(f"stage {stage} is not complete; corpusmill build CONFIG goes on with it")
         return sound
-    total = Counts()
-    for row in good:
-        total.add(row.counts)
-    findings.digests[stage] = digest([row.digest for row in sorted(good, key=lambda row: row.unit)])
-    faults = {row.unit: row.fault for row in good if row.fault}
+    findings.digests[stage] = digest_of_list(digests)
     said = (closed.get("digest"), closed.get("counts"), closed.get("units"), closed.get("faults"))
-    if said != (findings.digests[stage], asdict(total), len(good), faults):
+    if said != (findings.digests[stage], asdict(total), len(digests), faults):
         findings.damage.append(f"{root.path(f'ledger/{stage}.json')}: the stage row does not match its units' rows")
         damaged = True
     findings.faults.update(faults)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import CorpusmillError
-from pipeline.ledger import Counts, Ledger, Row, Unit, digest
+from pipeline.ledger import Committed, Counts, Ledger, Row, Unit, digest, digest_of_list
 from pipeline.storage import Root
 
 REASONS = st.sampled_from(["redirect", "short", "error:xml", "error:http"])
@@ -41,9 +41,26 @@ def test_digest_is_of_the_value_not_of_its_spelling():
     assert digest({"a": 1}) != digest({"a": 2})
 
 
+@given(st.lists(st.integers() | st.text() | st.tuples(st.text(), st.none())))
+def test_the_digest_of_a_list_needs_no_list(values):
+    assert digest_of_list(iter(values)) == digest(values)
+
+
+@given(
+    st.lists(st.sampled_from(["a", "tokenizer", "/", ".", "model"]), min_size=1), st.sampled_from(["a", "tokenizer"])
+)
+def test_what_is_kept_of_a_row_names_its_parts(path, unit):
+    output = {"path": "".join(path), "bytes": 5, "sha256": digest(path), "rows": 1}
+    counts = Counts(read=3, kept=3, amounts={"text_bytes": 7})
+    kept = Committed.of(Row("s", unit, "key", [output], counts))
+    assert (kept.key, kept.kept, kept.text_bytes) == ("key", 3, 7)
+    assert [(o.path(unit), o.size, o.sha256.hex()) for o in kept.outputs] == [("".join(path), 5, digest(path))]
+    assert kept.outputs[0].place.rpartition("/")[0] == "".join(path).rpartition("/")[0]
+
+
 def committed(ledger, name, data=b"part", key="k"):
     ledger.root.write(f"data/{name}", data)
-    output = {"path": f"data/{name}", "bytes": len(data), "sha256": "x"}
+    output = {"path": f"data/{name}", "bytes": len(data), "sha256": digest(name)}
     ledger.commit(Row("s", name, key, [output], Counts(read=2, kept=1, dropped={"short": 1})))
 
 
@@ -82,23 +99,23 @@ def test_rows_are_remembered_only_while_the_stage_stays_closed_as_it_was(tmp_pat
     ledger, other = (Ledger(Root(str(tmp_path))) for _ in range(2))
     committed(other, "a")
     ledger.close("s", "key")
-    assert list(ledger.rows("s")) == ["a"]
+    assert list(ledger.committed("s")) == ["a"]
     ledger.reopen("s")
     committed(other, "b")  # as worker processes do
-    assert list(ledger.rows("s")) == ["a", "b"]
-    assert ledger.close("s", "key")["units"] == len(ledger.rows("s")) == 2
-    other.forget(units("a")[0])
+    assert list(ledger.committed("s")) == ["a", "b"]
+    assert ledger.close("s", "key")["units"] == len(ledger.committed("s")) == 2
+    other.forget("s", "a")
     other.close("s", "key")
-    assert list(ledger.rows("s")) == ["b"]
+    assert list(ledger.committed("s")) == ["b"]
 
 
 def test_the_time_it_took_is_no_part_of_the_digest(tmp_path):
     ledger = Ledger(Root(str(tmp_path)))
     committed(ledger, "a")
-    row = ledger.rows("s")["a"]
+    row = ledger.row("s", "a")
     row.took = {"seconds": 3.0}
     ledger.commit(row)
-    assert ledger.rows("s")["a"].digest == row.digest
+    assert ledger.row("s", "a").digest == row.digest
 
 
 def test_a_row_edited_by_hand_is_refused(tmp_path):
@@ -107,4 +124,4 @@ def test_a_row_edited_by_hand_is_refused(tmp_path):
     name = "ledger/s/a.json"
     ledger.root.write(name, ledger.root.read(name).replace(b'"kept": 1', b'"kept": 2'))
     with pytest.raises(CorpusmillError, match="does not match its digest"):
-        ledger.rows("s")
+        ledger.committed("s")

@@ -16,7 +16,7 @@ from tests.corpus import corpusmill, write_config
 def test_a_plan_from_the_whole_input_finds_what_the_build_finds(built, built_corpus):
     facts = estimate(load(str(built)), sample=10**9)
     dry = Builder(load(str(built))).plan()
-    rows = Ledger(Root(str(built_corpus))).rows("ingest").values()
+    rows = Ledger(Root(str(built_corpus))).rows("ingest")
     assert facts["bytes"] == sum(file["bytes"] for file in dry["files"].values())
     assert facts["files"] == len(dry["files"])
     assert facts["documents"] == sum(row.counts.kept for row in rows)
@@ -39,7 +39,7 @@ def test_a_plan_from_a_sample_scales_it_and_leaves_no_trace(tmp_path):
     assert facts["sample"] < 610_000 < facts["bytes"]
     built = corpusmill("ingest", config)
     assert built.returncode == 0, built.stderr
-    rows = Ledger(Root(str(config.parent / "corpus"))).rows("ingest").values()
+    rows = Ledger(Root(str(config.parent / "corpus"))).rows("ingest")
     kept = sum(row.counts.kept for row in rows)
     assert 0.5 * kept < facts["documents"] < 2 * kept, "a head is no average, but no other thing either"
     assert sorted(p for p in tmp_path.rglob("*") if "corpus/" not in str(p) + "/") == before

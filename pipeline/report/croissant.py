@@ -53,10 +53,8 @@ _FORMATS = {".parquet": "application/x-parquet", ".arrow": "application/vnd.apac
 
 def croissant(root: Root, facts: dict[str, Any]) -> dict[str, Any]:
     """The description: every part of documents and every shard with its SHA-256, and the fields of a document."""
-    parts = sorted(
-        (output for row in Ledger(root).rows("ingest").values() for output in row.outputs), key=lambda o: o["path"]
-    )
-    documents = [part for part in parts if part["path"].startswith("documents/")]
+    parts = (output for row in Ledger(root).rows("ingest") for output in row.outputs)
+    documents = sorted((part for part in parts if part["path"].startswith("documents/")), key=lambda o: o["path"])
     shards = [
         {**shard, "path": f"shards/{shard['path']}"} for split in facts["splits"].values() for shard in split["shards"]
     ]

@@ -18,7 +18,7 @@ def funnel(root: Root) -> dict[str, Any]:
     stages = {stage: value for stage, value in closed.items() if value}
     sources: dict[str, dict[str, int]] = {}
     files: dict[str, dict[str, Any]] = {}
-    for row in ledger.rows("ingest").values():
+    for row in ledger.rows("ingest"):
         name = row.unit.split("--", 1)[0]
         mine = sources.setdefault(name, {"files": 0, "read": 0, "kept": 0, "text_bytes": 0})
         if row.inputs["start"] == 0:
@@ -47,7 +47,7 @@ def funnel(root: Root) -> dict[str, Any]:
 def runs(root: Root, ledger: Ledger) -> dict[str, dict[str, Any]]:
     """The recorded results of the training runs."""
     found = {}
-    for name in sorted(ledger.rows("train")):
+    for name in ledger.units("train"):
         result = root.read_json(f"runs/{name}/result.json")
         if result:
             found[name] = result

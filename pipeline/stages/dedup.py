@@ -28,7 +28,7 @@ from pipeline.config import Config, Dedup, Lines
 from pipeline.dedup import lines, lsh, minhash
 from pipeline.dedup.components import keepers
 from pipeline.dedup.urls import url_keys
-from pipeline.ledger import Counts, Row, Unit, digest
+from pipeline.ledger import Committed, Counts, Row, Unit, digest
 from pipeline.schema import DUPLICATES, LINES
 from pipeline.stages.parts import PartWriter, read_batches, read_rows, writing_parts
 from pipeline.stages.places import Places, gather
@@ -64,25 +64,25 @@ _VERDICT = np.dtype(
 Block = tuple[tuple[str, int, int], bytes]  # (level, band, range) and packed records
 
 
-def plan(config: Config, signatures: str, rows: dict[str, Row]) -> list[Unit]:
+def plan(config: Config, signatures: str, ingested: dict[str, Committed]) -> list[Unit]:
     """One unit a part of documents. Any document can copy any other, so each key has the digest of all signatures.
 
     Units come in the order of preference of their sources, where the configuration has one, else by name.
     """
     prefer = {source.name: n for n, source in enumerate(config.source)} if "source" in config.dedup.keeper else {}
     wikis = {source.name for source in config.source if source.format == "wikimedia"}
-    source = {name: name.split("--", 1)[0] for name in rows}
-    names = sorted(rows, key=lambda name: (prefer.get(source[name], 0), name))
+    source = {name: name.split("--", 1)[0] for name in ingested}
+    names = sorted(ingested, key=lambda name: (prefer.get(source[name], 0), name))
     settings = config.dedup.model_dump(mode="json")
     everything = digest([STAGE, VERSION, settings, signatures, [(name, source[name] in wikis) for name in names]])
     units = []
     first = 0
     for number, name in enumerate(names):
         spec: dict[str, Any] = {"dedup": settings, "number": number, "first": first, "wiki": source[name] in wikis}
-        counts = rows[name].counts
-        spec |= {"preference": prefer.get(source[name], 0), "text_bytes": counts.amounts.get("text_bytes", 0)}
-        units.append(Unit(STAGE, name, digest([everything, name]), counts.kept, spec))
-        first += counts.kept
+        part = ingested[name]
+        spec |= {"preference": prefer.get(source[name], 0), "text_bytes": part.text_bytes}
+        units.append(Unit(STAGE, name, digest([everything, name]), part.kept, spec))
+        first += part.kept
     return units
 
 

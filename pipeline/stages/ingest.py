@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -41,26 +42,32 @@ def plan(config: Config, root: Root, remember: bool = True) -> list[Unit]:
     if judge.benchmark and judge.benchmark.short:
         short, every = len(judge.benchmark.short), len(judge.benchmark.items)
         progress.say(f"{short} of {every} benchmark items have too few words for an n-gram and are not looked for")
-    units = []
     installed = {name: versions.of_ingest(source, config.clean) for name, source in sources.items()}
+    cleaning = {"clean": config.clean.model_dump(), "material": material.to_json()}
     items = find_inputs(config, root, remember)
     newer = {name: mediawiki_units.superseded(item.name for item in items if item.source == name) for name in sources}
-    for item in items:
-        source = sources[item.source]
-        settings = {
+
+    @cache
+    def settings_of(name: str, superseded_by: str) -> dict[str, Any]:
+        """What units have in common: once in memory, however many they are."""
+        source = sources[name]
+        return {
             "source": source.model_dump(exclude={"paths", "licence"}),
             "blocklists": {path: warc_urls.content(path) for path in source.web.blocklists},
             "clean": clean_settings(config.clean, material),
             "minhash": config.dedup.minhash.model_dump(),
-            "superseded_by": newer[item.source].get(item.name, ""),
-            "versions": installed[item.source],
+            "superseded_by": superseded_by,
+            "versions": installed[name],
         }
+
+    units = []
+    for item in items:
+        settings = settings_of(item.source, newer[item.source].get(item.name, ""))
         for start, stop in item.cuts:
             inputs = {"file": item.name, "bytes": item.bytes, "content": item.content, "start": start, "stop": stop}
             inputs["published"] = item.published
             key = digest([STAGE, VERSION, settings, inputs])
-            clean = {"clean": config.clean.model_dump(), "material": material.to_json()}
-            spec = {"path": item.path, "inputs": inputs, **settings, **clean}
+            spec = {"path": item.path, "inputs": inputs, **settings, **cleaning}
             units.append(Unit(STAGE, unit_name(item.source, item.name, start), key, stop - start, spec))
     return units
 

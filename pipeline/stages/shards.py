@@ -235,10 +235,10 @@ def _counts(facts: dict[str, Any], split: str, rows: pa.Table, begin: np.ndarray
 
 def _write_index(root: Root, unit: Unit, header: Header) -> Row:
     """`index.json`, from the rows of the shards; written last, so a reader never sees an unfinished set."""
-    rows = Ledger(root).rows(STAGE)
+    ledger = Ledger(root)
     splits: dict[str, list[dict[str, Any]]] = {TRAIN: []}
     for name in unit.spec["shards"]:
-        entry = {**rows[name].outputs[0], "path": name}
+        entry = {**ledger.row(STAGE, name).outputs[0], "path": name}
         splits.setdefault(name.split("-", 1)[0], []).append(entry)
     data = index_bytes(build_index(header, splits))
     output = write_file(root, f"shards/{INDEX}", data)

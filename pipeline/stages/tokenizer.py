@@ -113,7 +113,7 @@ def sample(
     ledger = Ledger(root)
     if ledger.stage("dedup") is None:
         raise CorpusmillError("the dedup stage is not complete here", file=root.url, mend="corpusmill build CONFIG")
-    parts = sorted(ledger.rows("dedup"))
+    parts = ledger.units("dedup")
     columns = [_facts(batch) for part in parts for batch in kept(root, part, ["id", "text", "language"])]
     if not columns:
         raise CorpusmillError("no document was kept: there is no text to train on", mend="relax the rules of [clean]")

@@ -38,7 +38,9 @@ def process(root_url: str, unit: Unit, *known: Any) -> str:
     wall, cpu = time.monotonic(), _cpu_seconds()
     try:
         root.write(claim_name(unit), claim)
-        Ledger(root).forget(unit)  # before its parts change: an earlier row must not vouch for other content
+        Ledger(root).forget(
+            unit.stage, unit.name
+        )  # before its parts change: an earlier row must not vouch for other content
         row: Row = importlib.import_module(f"pipeline.stages.{unit.stage}").process(root, unit, *known)
         row.took = {
             "seconds": round(time.monotonic() - wall, 3),

@@ -14,7 +14,7 @@ from pipeline.config import Config, Dedup
 from pipeline.dedup import lsh
 from pipeline.jobs.dedup import find_duplicates
 from pipeline.jobs.runner import Runner
-from pipeline.ledger import Counts, Ledger, Row, Unit
+from pipeline.ledger import Committed, Counts, Ledger, Row, Unit
 from pipeline.schema import DOCUMENTS, document_id, signatures_schema
 from pipeline.stages import dedup
 from pipeline.stages.documents import kept
@@ -62,7 +62,7 @@ class Corpus:
                     signed.write(sign(batch, params))
             counts = Counts(read=len(documents), kept=len(documents))
             counts.measure("text_bytes", sum(len(d.text.encode()) for d in documents))
-            rows[name] = Row("ingest", name, name, parts.outputs, counts)
+            rows[name] = Committed.of(Row("ingest", name, name, parts.outputs, counts))
         self.planned = dedup.plan(self.config, "signatures", rows)
 
     def find(self, memory: int = PLENTY, workers: int = 1) -> dict[tuple[str, int], dict[str, Any]]:

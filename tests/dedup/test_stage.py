@@ -210,7 +210,7 @@ def test_lines_of_many_documents_are_cut_and_accounted_for(tmp_path):
     empty = found["b--x--0", 2]
     assert (empty["threshold"], empty["keeper"], empty["keeper_part"]) == (4, None, None)
     assert sorted(corpus.texts()) == sorted(prose(n, 30) for n in range(5))
-    rows = Ledger(corpus.root).rows("dedup").values()
+    rows = list(Ledger(corpus.root).rows("dedup"))
     assert sum(row.counts.amounts["lines_removed"] for row in rows) == 10
     assert sum(row.counts.amounts["documents_shortened"] for row in rows) == 5
     whole = sum(len(text) for text in texts)
