@@ -1,8 +1,10 @@
-"""What a process takes. It needs nothing but Python: benchmarks of other tools run it in an interpreter of theirs."""
+"""What a process takes, and what an interpreter has. It needs nothing but Python: benchmarks of other tools run it in
+theirs."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,3 +25,8 @@ def peak_bytes() -> int:
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
     assert found is not None
     return int(found[1]) * 1024
+
+
+def has(python: str, module: str) -> bool:
+    """Whether an interpreter has a module."""
+    return subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0

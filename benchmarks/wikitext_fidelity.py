@@ -30,6 +30,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from measure import has
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -64,10 +66,6 @@ for line in open(sys.argv[1], encoding="utf-8"):
     number, text = json.loads(line)
     print(json.dumps([number, mwparserfromhell.parse(text).strip_code()]))
 """
-
-
-def has(python: str, module: str) -> bool:
-    return subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
 
 
 def language_of(path: Path) -> str:

@@ -24,6 +24,8 @@ import time
 from functools import cache
 from pathlib import Path
 
+from measure import has
+
 ROOT = Path(__file__).resolve().parents[1]
 DUMP = ROOT.parent / "shared" / "data" / "wiki" / "enwiki-2016-gensim.xml.bz2"
 MIB = 1 << 20
@@ -81,10 +83,6 @@ TOKENIZE = (
     "from mwparserfromhell.parser._tokenizer import CTokenizer\ndef work(text): CTokenizer().tokenize(text)" + ARTICLES
 )
 STRIP_CODE = "import mwparserfromhell\ndef work(text): mwparserfromhell.parse(text).strip_code()" + ARTICLES
-
-
-def has(python: str, module: str) -> bool:
-    return subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
 
 
 @cache
