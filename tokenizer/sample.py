@@ -42,7 +42,10 @@ def choose(
         if name not in names:
             raise UsageError(f"tokenizer.weights: no document is of group {name!r}; there are {', '.join(names)}")
     available = np.bincount(group, weights=n_bytes, minlength=len(names)).astype(np.int64)
-    wanted = np.array([weights.get(str(name), 1.0) for name in names]) * available.astype(float) ** (1 / temperature)
+    # by Python's power: numpy's has other last bits on other processors
+    wanted = np.array(
+        [weights.get(str(name), 1.0) * float(n) ** (1 / temperature) for name, n in zip(names, available, strict=True)]
+    )
     quotas = _shares(wanted, available, target_bytes)
     words = ids.view("<u8")
     order = np.lexsort((words[:, 1], words[:, 0], _hash(words, seed)))

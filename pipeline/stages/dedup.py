@@ -35,7 +35,7 @@ from pipeline.stages.places import Places, gather
 from pipeline.storage import Root
 
 STAGE = "dedup"
-VERSION = 2
+VERSION = 3
 EXCHANGE = "exchange"  # scratch of a running stage: what its jobs tell each other
 FOLDERS = ("duplicates", "lines", EXCHANGE)
 

@@ -1,8 +1,9 @@
 """The versions of what has a say in the texts and tokens that a stage writes. They are part of its keys: after an
 upgrade, what the library had a say in is built again, and nothing else.
 
-What only writes the files (pyarrow) is left out: another version gives other bytes of the same rows, for which no one
-wants to wait.
+Left out is what only writes files (pyarrow: another version gives other bytes of the same rows, for which no one wants
+to wait) or computes what is exact or rounded (numpy, scipy, numba), and torch: a run that is trained stays. Python is
+covered by its Unicode version, which each of 3.10 to 3.13 has another one of. ARCHITECTURE.md says what is promised.
 """
 
 from __future__ import annotations
