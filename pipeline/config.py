@@ -132,8 +132,10 @@ class Web(Section):
     verify_digests: bool = Field(False, description="check block and payload digests, where a record has them")
     max_record: Bytes = Field(32 << 20, description="largest record")
     max_payload: Bytes = Field(16 << 20, description="largest page, decoded")
-    timeout: float = Field(30.0, gt=0, description="seconds of processor time a page may take")
-    memory: Bytes = Field(4096 << 20, description="address space that reading a page may take")
+    timeout: float = Field(30.0, ge=0.01, le=86_400, description="seconds of processor time a page may take")
+    memory: Bytes = Field(
+        4096 << 20, ge=256_000_000, le=1 << 50, description="address space that reading a page may take"
+    )
 
     @model_validator(mode="after")
     def _valid(self) -> Web:

@@ -237,7 +237,7 @@ class Root:
         """The local files under ``folder``, while other processes write and remove some."""
         for place, _, names in os.walk(self.path(folder).rstrip("/")):
             for name in names:
-                if TEMPORARY not in name:
+                if not name.startswith(TEMPORARY):
                     with contextlib.suppress(FileNotFoundError):
                         status = os.stat(f"{place}/{name}")
                         if stat.S_ISREG(status.st_mode):

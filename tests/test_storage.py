@@ -24,6 +24,8 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(RuntimeError, match="half way"):
         fail_half_way()
     assert root.read("a/b.txt") == b"first"
+    root.write("b/wiki.tmp-1.txt", b"not ours")
+    assert root.sizes("b") == {"b/wiki.tmp-1.txt": 8}
     assert os.listdir(tmp_path / "a") == ["b.txt"]
     assert root.sizes("a") == {"a/b.txt": 5}
 

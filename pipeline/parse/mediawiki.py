@@ -27,6 +27,7 @@ class Options:
     namespaces: tuple[int, ...] = (0,)
     max_chars: int = 4_000_000
     rendering: Rendering = DEFAULTS
+    source: str = ""  # stands for the wiki in a document's identity where the dump does not name it
     superseded: bool = False  # another file holds a newer revision of every page in this one
     timeout_s: float = 60.0  # of processor time, a page
     memory_mb: int = 2048
@@ -60,8 +61,9 @@ def _batches(path: str, start: int, stop: int | None, options: Options) -> Itera
     size = 0
     try:
         for page in read_pages(path, start, stop, max_chars=options.max_chars):
+            wiki = page.site.db or f"wiki:{options.source}"
             parsed = Parsed(
-                identity=f"{page.site.db}:{page.id}:{page.revision}",
+                identity=f"{wiki}:{page.id}:{page.revision}",
                 text=page.text,
                 url=page.url,
                 title=page.title,
@@ -71,7 +73,7 @@ def _batches(path: str, start: int, stop: int | None, options: Options) -> Itera
                 record=page.record,
             )
             if page.error:
-                parsed.identity = f"{page.site.db}:{re.split(r'[/]', path)[-1]}:{page.offset}:{page.record}"
+                parsed.identity = f"{wiki}:{re.split(r'[/]', path)[-1]}:{page.offset}:{page.record}"
             _judge(parsed, page, options)
             rows.append((parsed, page))
             size += len(page.text)

@@ -228,12 +228,13 @@ class PageParser:
 
 def _number(value: str) -> int | None:
     value = value.strip()
-    return int(value) if value.lstrip("-").isdigit() and len(value) < 19 else None
+    return int(value) if re.fullmatch("-?[0-9]{1,18}", value) else None
 
 
 def _timestamp(value: str) -> datetime | None:
-    """``2016-09-28T02:05:13Z`` as a time in UTC, or None for what is no time."""
+    """``2016-09-28T02:05:13Z`` as a time in UTC, also where it names no zone; None for what is no time."""
     try:
-        return datetime.fromisoformat(value.strip().replace("Z", "+00:00")).astimezone(timezone.utc)
+        found = datetime.fromisoformat(value.strip().replace("Z", "+00:00"))
+        return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
     except (ValueError, OverflowError):
         return None

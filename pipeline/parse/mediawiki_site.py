@@ -46,11 +46,11 @@ _NOT_IN_LIST = (
 class SiteInfo(NamedTuple):
     """The wiki behind a dump, from the ``<siteinfo>`` of its first bytes.
 
-    ``language`` is a MediaWiki language code, ``article_url`` what a page title is appended to (both "" when unknown),
-    ``namespaces`` pairs of number and local name (empty for number 0).
+    ``db`` is the wiki's database name, ``language`` a MediaWiki language code, ``article_url`` what a page title is
+    appended to (all three "" when unknown), ``namespaces`` pairs of number and local name (empty for number 0).
     """
 
-    db: str = "wiki"
+    db: str = ""
     language: str = ""
     article_url: str = ""
     generator: str = ""
@@ -77,13 +77,16 @@ def site_from_head(
 
     base = fields.get("base", "")
     article_url = base[: base.rfind("/") + 1] if base.count("/") > 2 else ""
-    code, db = _from_host(urlsplit(base).hostname or "")
+    try:
+        code, db = _from_host(urlsplit(base).hostname or "")
+    except ValueError:  # no URL, such as http://[x/
+        code, db = "", ""
     named = re.match(r"([a-z][a-z0-9_]*?)(wik(?:i|tionary|iquote|ibooks|inews|isource|iversity|ivoyage))\b", file_name)
     if named and not code:
         code, db = named[1].replace("_", "-"), db or named[0]
     code = code or xml_language
     return SiteInfo(
-        db=fields.get("dbname") or db or "wiki",
+        db=fields.get("dbname") or db,
         language=_LANGUAGE_OF_CODE.get(code, code),
         article_url=article_url,
         generator=fields.get("generator", ""),

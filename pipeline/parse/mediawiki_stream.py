@@ -4,6 +4,7 @@ stream on."""
 from __future__ import annotations
 
 import codecs
+import re
 import zlib
 from bz2 import BZ2Decompressor
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pipeline.errors import InputError
 
 REFETCH = "fetch the file again and check its checksum"
 _READ = 1 << 16  # compressed bytes a step; `length` of a page is a multiple of it from a stream's start, or its end
+_SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")  # a zstd frame without content: pzstd writes it before each
 _INFLATED = 1 << 20  # most bytes one step of a decompressor may give: a bomb must not fit in memory
 
 
@@ -94,7 +96,7 @@ def kind_of(path: str, raw: BinaryIO) -> str:
         return "bz2"
     if head.startswith(b"\x1f\x8b"):
         return "gz"
-    if head.startswith(b"\x28\xb5\x2f\xfd"):
+    if head.startswith(b"\x28\xb5\x2f\xfd") or _SKIPPABLE.match(head):
         return "zst"
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") or head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "xml"

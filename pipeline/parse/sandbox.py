@@ -62,8 +62,8 @@ class Sandbox:
 
     Arguments and results are pickled. What the function raises is raised here, and ``Killed`` when it exceeded a limit:
     ``timeout`` (processor time of the worker); ``memory`` (its whole address space, or a kill by the kernel);
-    ``crash``: any other death. ``CorpusmillError`` says that the worker neither works nor answers, which is no fault
-    of the call.
+    ``crash``: any other death. ``CorpusmillError`` says that the worker cannot be started, or neither works nor
+    answers, which is no fault of the call; the next call tries to start it anew.
 
     >>> with Sandbox(textwrap.shorten, timeout_s=30, memory_mb=1024) as shorten:
     ...     [value for value, error in shorten.map([("four words are here", 14), ("two words", 14)])]
@@ -107,19 +107,22 @@ class Sandbox:
         return [outcome for call in calls for outcome in self._outcomes([call])]
 
     def _start(self) -> None:
+        try:
+            # -S: the path is this process's own, and looking through site-packages for it takes longer than all else.
+            self._process = subprocess.Popen(
+                [sys.executable, "-S", "-c", "from pipeline.parse.sandbox_worker import work; work()"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                # one BLAS thread: each reserves address space, which the memory limit would count
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), _ROOT]),
+                    "OPENBLAS_NUM_THREADS": "1",
+                },
+            )
+        except OSError as error:
+            raise self._unstarted(f"cannot be started: {error}") from error
         self._owner = os.getpid()
-        # -S: the path is this process's own, and looking through site-packages for it takes longer than all else.
-        self._process = subprocess.Popen(
-            [sys.executable, "-S", "-c", "from pipeline.parse.sandbox_worker import work; work()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            # one BLAS thread: each reserves address space, which the memory limit would count
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), _ROOT]),
-                "OPENBLAS_NUM_THREADS": "1",
-            },
-        )
         for pipe in filter(None, (self._process.stdin, self._process.stdout)):
             with contextlib.suppress(OSError):  # the user may have no more room for pipes
                 fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
@@ -128,10 +131,19 @@ class Sandbox:
                 self._write((self._name, self.timeout_s, self.memory_mb))
             ((_, error),) = self._answer(1, 60.0)
         except Killed:
-            raise RuntimeError(f"the sandbox for {self._name} died at its start; its message is on stderr") from None
+            raise self._unstarted("died at its start; its message is on stderr") from None
         if error is not None:
             self.close()
-            raise error
+            raise self._unstarted(f"cannot load its function: {error}") from error
+
+    def _unstarted(self, what: str) -> CorpusmillError:
+        """Not the fault of any call: none may be counted as a page that failed."""
+        limits = f"limits: {self.memory_mb} MB, {self.timeout_s:g} s"
+        return CorpusmillError(
+            f"the worker for {self._name} {what} ({limits})",
+            mend="see to memory, processes and open files of this machine, and that corpusmill is installed whole; "
+            "then run the same command again",
+        )
 
     def _write(self, message: Any) -> None:
         assert self._process is not None

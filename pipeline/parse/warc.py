@@ -12,7 +12,6 @@ errors holds over records.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from collections.abc import Callable, Iterator
@@ -59,6 +58,7 @@ _NEXT_ARC = re.compile(
 _ARC_LIKE = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*:")
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _LINE_END = re.compile(rb"\n")
+_SIZE = re.compile("[0-9]{1,18}")
 _BLANK = b"\r\n"
 
 
@@ -129,8 +129,8 @@ def _warc_header(lines: bytes) -> Record:
         name = _text(key).strip().lower()
         headers.setdefault(name, _text(value).strip())
     size = headers.get("content-length", "")
-    if not (size.isascii() and size.isdigit()):
-        raise _HeaderFault("Content-Length is absent or no number")
+    if not _SIZE.fullmatch(size):
+        raise _HeaderFault("Content-Length is absent or no number of at most 18 digits")
     if "warc-type" not in headers:
         raise _HeaderFault("WARC-Type is absent")
     return Record(
@@ -159,8 +159,8 @@ def _arc_header(line: bytes) -> Record:
     url, address, date, kind, size = parts
     if address.isdigit() and len(address) >= 12 and not date.isdigit():
         address, date = date, address  # some crawlers wrote the two the wrong way round
-    if not size.isdigit():
-        raise _HeaderFault("the length is no number")
+    if not (size.isdigit() and len(size) <= 18):
+        raise _HeaderFault("the length is no number of at most 18 digits")
     address_url = _text(url.strip())
     return Record(
         type="filedesc" if address_url.startswith("filedesc:") else "response",
@@ -363,7 +363,7 @@ def digest_agrees(label: str, data: bytes) -> bool:
         return found.hex() == value.lower()
     try:
         return base64.b32decode(value.upper() + "=" * (-len(value) % 8)) == found
-    except binascii.Error:
+    except ValueError:  # no base 32, or not even ASCII
         return False
 
 

@@ -11,11 +11,13 @@ import contextlib
 import email.utils
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timezone
 from typing import Any, TypeVar, cast
 from urllib.parse import urljoin, urlsplit
 
@@ -129,8 +131,14 @@ class Client:
                 connection.close()
                 raise
             connection.close()
-            target = urljoin(url, response.headers.get("Location", ""))
-            self._check(target, f"redirected from {url}")
+            location = response.headers.get("Location", "")
+            try:
+                target = urljoin(url, location)
+                target.encode("ascii")
+                self._check(target, f"redirected from {url}")
+            except ValueError as error:
+                mend = "look at the mirrors under [fetch]"
+                raise CorpusmillError(f"redirected to {location!r}: {error}", file=url, mend=mend) from None
             url = target
         raise CorpusmillError("redirected in circles", file=url, mend="look at the mirrors under [fetch]")
 
@@ -210,7 +218,7 @@ class Client:
                 promised = response.headers.get("Content-Length")
             if len(body) > MAX_LISTING:
                 raise CorpusmillError("longer than any listing", file=url, mend="look at the addresses under [fetch]")
-            if promised is not None and len(body) != int(promised):
+            if promised is not None and promised.strip() != str(len(body)):
                 raise Busy(f"ended after {len(body)} of {promised} bytes", file=url)
             return body
 
@@ -233,7 +241,7 @@ def _broke(error: Exception, url: str) -> Busy:
 def content_length(response: http.client.HTTPResponse, url: str) -> int:
     """The Content-Length of a response; CorpusmillError where there is none."""
     length = response.headers.get("Content-Length", "")
-    if not (length.isascii() and length.isdigit()):
+    if not re.fullmatch("[0-9]{1,18}", length):
         raise CorpusmillError("the server does not say how long the file is", file=url, mend="use another mirror")
     return int(length)
 
@@ -257,13 +265,13 @@ def _seconds(retry_after: Any) -> float | None:
     """Retry-After in seconds: it is a number or a date; None where it is absent or neither."""
     if not retry_after:
         return None
-    if retry_after.strip().isdigit():
+    if re.fullmatch("[0-9]{1,18}", retry_after.strip()):
         return float(retry_after)
     try:
         when = email.utils.parsedate_to_datetime(retry_after)
     except ValueError:
         return None
-    return max(0.0, when.timestamp() - time.time())
+    return max(0.0, (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).timestamp() - time.time())
 
 
 def validator(response: http.client.HTTPResponse) -> str:

@@ -26,7 +26,7 @@ from pipeline.storage import Root
 from pipeline.units import find_inputs, unit_name
 
 STAGE = "ingest"
-VERSION = 12  # raise it when the same input and configuration give other output
+VERSION = 13  # raise it when the same input and configuration give other output
 FOLDERS = ("documents", "dropped", "signatures", "statistics")
 
 _BATCH_RECORDS = 1024
@@ -119,7 +119,10 @@ def process(root: Root, unit: Unit) -> Row:
 def parse_options(source: Source, *, superseded: bool = False) -> mediawiki.Options | warc.Options:
     """The parser's options that the source's settings mean; ``superseded``: see `mediawiki_units.superseded`."""
     if source.format == "wikimedia":
-        return mediawiki.Options(tuple(source.namespaces), rendering=source.wikitext.options(), superseded=superseded)
+        rendering = source.wikitext.options()
+        return mediawiki.Options(
+            tuple(source.namespaces), rendering=rendering, source=source.name, superseded=superseded
+        )
     return source.web.options()
 
 

@@ -1,7 +1,10 @@
 import bz2
 import gzip
+import os
 import random
 import re
+import subprocess
+import sys
 import tracemalloc
 from datetime import datetime, timezone
 from pathlib import Path
@@ -82,12 +85,18 @@ def test_a_page_has_all_its_fields(tmp_path: Path):
     assert (10, "Vorlage") in found.site.namespaces
 
 
-@pytest.mark.parametrize("kind", ["bz2", "gz", "zst", "xml", "utf-16"])
+@pytest.mark.parametrize("kind", ["bz2", "gz", "zst", "pzstd", "xml", "utf-16"])
 def test_every_compression_gives_the_same_pages(tmp_path: Path, kind: str):
     document = HEAD + "".join(page(i) for i in range(40)) + FOOTER
     if kind == "zst":
         zstandard = pytest.importorskip("zstandard")
         data = zstandard.ZstdCompressor().compress(document.encode())
+    elif kind == "pzstd":  # before each frame, and here after the last too, one that holds no content
+        zstandard = pytest.importorskip("zstandard")
+        half = len(document) // 2
+        frames = [zstandard.ZstdCompressor().compress(part.encode()) for part in (document[:half], document[half:])]
+        skipped = b"\x50\x2a\x4d\x18\x04\0\0\0abcd"
+        data = skipped + skipped.join(frames) + skipped
     else:
         data = {
             "bz2": bz2.compress(document.encode()),
@@ -228,6 +237,7 @@ def test_site_of_hosts_and_names(tmp_path: Path):
     assert site("https://commons.wikimedia.org/wiki/Main").db == "commonswiki"
     assert site("", "ptwikisource-20240101-pages-articles.xml").db == "ptwikisource"
     assert site("").url("x") == ""
+    assert (site("http://[x/y").db, site("").db) == ("", "")
 
 
 def test_real_odd_files():
@@ -321,6 +331,32 @@ def test_lost_markers_leave_a_row(tmp_path: Path):
 def test_a_page_without_id_is_an_error_row(tmp_path: Path):
     path = write(tmp_path / "d.bz2", [HEAD + page(1).replace("<id>1</id>", "") + FOOTER])
     assert [row.reason for row in parse(path)] == ["error:page"]
+
+
+@pytest.mark.parametrize("number", ["--1", "²", "-", "9" * 19, "9" * 5000])
+def test_an_id_that_is_no_number_is_an_error_row(tmp_path: Path, number: str):
+    path = write(tmp_path / "d.bz2", [HEAD + page(1).replace("<id>1</id>", f"<id>{number}</id>") + page(2) + FOOTER])
+    assert [row.reason for row in parse(path)] == ["error:page", ""]
+    path = write(tmp_path / "n.bz2", [HEAD + page(1).replace("<ns>0</ns>", f"<ns>{number}</ns>") + FOOTER])
+    assert [found.ns for found in read_pages(path)] == [0]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo"])
+def test_a_time_without_a_zone_is_utc(zone: str):
+    code = "from pipeline.parse.mediawiki_page import _timestamp; print(_timestamp('2016-09-28T02:05:13').isoformat())"
+    found = subprocess.run([sys.executable, "-c", code], env={**os.environ, "TZ": zone}, capture_output=True, text=True)
+    assert found.stdout.strip() == "2016-09-28T02:05:13+00:00", found.stderr
+
+
+def test_where_the_dump_names_no_wiki_the_source_stands_for_it(tmp_path: Path):
+    bare = write(tmp_path / "x.bz2", ["<mediawiki>" + page(1) + FOOTER])
+    named = write(tmp_path / "d.bz2", [HEAD + page(1) + FOOTER])
+
+    def identity(path: str, source: str) -> str:
+        return next(parse(path, options=Options(source=source))).identity
+
+    assert identity(bare, "a") != identity(bare, "b")
+    assert identity(named, "a") == identity(named, "b") == "dewiki:1:1001"
 
 
 def whole_pages(data: bytes) -> int:

@@ -1,10 +1,13 @@
 import os
+import sys
 import textwrap
 import time
 from operator import mul
 
 import pytest
 
+from pipeline.errors import CorpusmillError
+from pipeline.parse import mediawiki, warc
 from pipeline.parse.sandbox import Killed, Sandbox
 
 
@@ -122,5 +125,36 @@ def test_no_worker_outlives_its_sandbox():
 def test_a_function_that_cannot_be_found_is_refused():
     def inner() -> None: ...
 
-    with Sandbox(inner, timeout_s=60, memory_mb=1024) as call, pytest.raises((ImportError, AttributeError)):
+    with Sandbox(inner, timeout_s=60, memory_mb=1024) as call, pytest.raises(CorpusmillError, match="cannot load"):
         call()
+
+
+def test_a_worker_that_cannot_start_is_nobodys_drop_and_is_started_again(monkeypatch):
+    python = sys.executable
+    with Sandbox(divmod, timeout_s=60, memory_mb=1024) as call:
+        for broken, cause in (("/nonexistent/python", "cannot be started"), ("/bin/false", "died at its start")):
+            monkeypatch.setattr(sys, "executable", broken)
+            for _ in range(2):
+                with pytest.raises(CorpusmillError, match=cause):
+                    call(7, 2)
+        monkeypatch.setattr(sys, "executable", python)
+        assert call(7, 2) == (3, 1)
+
+
+@pytest.mark.parametrize("name", ["a.xml", "a.warc"])
+def test_pages_are_not_counted_as_faulty_where_no_worker_starts(tmp_path, monkeypatch, name):
+    path = tmp_path / name
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>a page</html>"
+    record = b"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: http://example.org/\r\nContent-Length: %d\r\n\r\n"
+    page = b"<page><title>T</title><id>1</id><revision><id>2</id><text>Words.</text></revision></page>"
+    path.write_bytes(
+        record % len(head) + head + b"\r\n\r\n" if name == "a.warc" else b"<mediawiki>" + page + b"</mediawiki>"
+    )
+    parser = warc if name == "a.warc" else mediawiki
+    options = parser.Options(timeout_s=29.0)  # no other test's worker
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    for _ in range(2):
+        with pytest.raises(CorpusmillError, match="cannot be started"):
+            list(parser.parse(str(path), options=options))
+    monkeypatch.undo()
+    assert [row.reason for row in parser.parse(str(path), options=options)] in ([""], ["empty"])

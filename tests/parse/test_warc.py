@@ -164,6 +164,9 @@ def test_one_bad_header_costs_one_record(tmp_path: Path, form: str) -> None:
     for damaged in (
         records[1].replace(b"WARC/1.0", b"WXRC/1.0"),
         records[1].replace(b"Content-Length: ", b"Content-Length: x"),
+        records[1].replace(b"Content-Length: ", b"Content-Length: " + b"9" * 5000),
+        records[1].replace(b"Content-Length: ", b"Content-Length: " + b"9" * 400),
+        records[1].replace(b"Content-Length: ", "Content-Length: ²".encode()),
         records[1].replace(b"WARC-Date: 2024-05-06T07:08:09Z", b"no colon here"),
         records[1].replace(b"WARC-Type", b"WARC-Tipe"),
     ):
@@ -296,10 +299,21 @@ def test_digests_are_checked_on_request(tmp_path: Path) -> None:
         record("response", 1, block, f"WARC-Block-Digest: sha1:{good}", f"WARC-Payload-Digest: md5:{payload}"),
         record("response", 2, block, "WARC-Block-Digest: sha1:" + "A" * 32),
         record("response", 3, block, "WARC-Payload-Digest: sha1:" + "A" * 32),
+        record("response", 4, block, "WARC-Block-Digest: sha1:é"),
     ]
     path = write(tmp_path / "a.gz", rows, "members")
-    assert reasons(path) == ["", "", ""]
-    assert reasons(path, warc.Options(verify_digests=True)) == ["", "error:block_digest", "error:payload_digest"]
+    assert reasons(path) == [""] * 4
+    found = reasons(path, warc.Options(verify_digests=True))
+    assert found == ["", "error:block_digest", "error:payload_digest", "error:block_digest"]
+
+
+@pytest.mark.parametrize("digits", [19, 400, 5000])
+def test_an_arc_length_without_end_costs_one_record(tmp_path: Path, digits: int) -> None:
+    line = b"http://example.org/%d 10.0.0.1 20080430204825 text/html %s\n"
+    rows = [line % (n, b"9" * digits if n == 1 else b"5") + b"body\n\n" for n in range(3)]
+    path = tmp_path / "a.arc"
+    path.write_bytes(b"".join(rows))
+    assert [r.reason for r in warc.read_records(str(path))] == ["", "error:header", ""]
 
 
 def test_arc_fields_are_read_from_the_right(tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ import re
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 
 from pipeline import cli
 from pipeline.build import Builder
 from pipeline.config import load, load_fetch
-from pipeline.sources.client import Client
+from pipeline.sources.client import Client, _seconds
 from pipeline.sources.commoncrawl import resolve
 from pipeline.sources.download import Meter
 from tests.corpus import command, write_config
@@ -229,6 +230,7 @@ def test_a_file_that_changes_while_it_is_fetched_is_one_version_or_refused(mirro
 REFUSED = {
     "wrong checksum": ([Corrupt()] * 3, 1, "where the publisher says", "run the same command again"),
     "redirect to a host": ([Redirect("https://evil.example/x")], 1, "not one of the allowed hosts", "fetch.hosts="),
+    "redirect to no URL": ([Redirect("http://[bad")], 1, "redirected to 'http://[bad'", "[fetch]"),
     "redirect to file": ([Redirect("file:///etc/passwd")], 1, "only https is fetched", "[fetch]"),
     "redirect to another port": ([Redirect("http://127.0.0.1:9/x")], 1, "not one of the allowed hosts", "fetch.hosts"),
     "redirect in circles": ([Redirect(f"/zhwiki/20180601/{LEGACY}")] * 9, 1, "in circles", "[fetch]"),
@@ -258,6 +260,18 @@ def test_what_cannot_be_fetched_is_refused_with_the_cure_and_never_named(mirror,
     mirror.script.clear()
     assert fetch(config, *OLD) == 0  # what was left behind does not hinder the next run
     assert stored(config, "wikimedia/zhwiki/20180601") == {LEGACY: mirror.files[f"/zhwiki/20180601/{LEGACY}"]}
+
+
+def test_retry_after_is_a_number_a_date_or_nothing(monkeypatch):
+    assert [_seconds(text) for text in ("7", " 7 ", "²", "soon", "9" * 5000, None)] == [7, 7, None, None, None, None]
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        date = "Fri, 01 Jan 2100 00:00:00"
+        assert _seconds(f"{date} -0000") == pytest.approx(_seconds(f"{date} GMT"), abs=600)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_one_refused_file_does_not_keep_the_others_away(mirror, config, capsys):
