@@ -120,8 +120,8 @@ class Sandbox:
                     "OPENBLAS_NUM_THREADS": "1",
                 },
             )
-        except OSError as error:
-            raise self._unstarted(f"cannot be started: {error}") from error
+        except OSError as fault:
+            raise self._unstarted(f"cannot be started: {fault}") from fault
         self._owner = os.getpid()
         for pipe in filter(None, (self._process.stdin, self._process.stdout)):
             with contextlib.suppress(OSError):  # the user may have no more room for pipes
