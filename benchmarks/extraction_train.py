@@ -4,8 +4,9 @@ r"""Train the block classifier of pipeline/parse/html.py and write its trees.
         --opinions FILE --unlabelled FOLDER... --out pipeline/parse/data/html_model.npz
     python benchmarks/extraction_train.py ... --lines --rounds 100 --seeds 1 --out pipeline/parse/data/html_lines.npz
 
-The second command makes the classifier of texts without markup (WET); the one in the package is older, of the same
-gold pages without a teacher. Needs lightgbm, and what extraction_teacher.py wrote. Only text licensed for it is gold:
+The second command makes a classifier of texts without markup (WET). The one in the package is older, of the same gold
+pages without a teacher: distilled ones were no better in cross-validation. Needs lightgbm, and what
+extraction_teacher.py wrote. Only text licensed for it is used as gold:
 
 - half A of AEB (MIT), WCXB (CC BY 4.0) and the Chinese set (MIT); half B is for `benchmarks/extraction.py`;
 - the test pages of github.com/flairNLP/fundus (MIT), ``tests/resources/parser/test_data``: news of 40 countries with
