@@ -223,7 +223,9 @@ class Builder:
         model = self.ledger.content("tokenizer", tokenizer.FOLDERS)
         versions = [encode.VERSION, shards.VERSION]
         made_from = [versions, self.config.shards.model_dump(), model, str(encoded.amounts.get(encode.CONTENT, 0))]
-        header = Header(**tokenizer.facts(self.root), seed=self.config.shards.seed, lineage=digest(made_from))
+        settings, facts = self.config.shards, tokenizer.facts(self.root)
+        lineage = digest(made_from)
+        header = Header(**facts, seed=settings.seed, lineage=lineage, bos=settings.bos, eos=settings.eos)
         self.root.remove(f"shards/{INDEX}")  # readers must not see an index of shards that are changing
         parts = shards.plan(self.config, self.root, key, header)
         if not parts:

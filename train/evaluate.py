@@ -1,7 +1,9 @@
 """What a model costs on a whole split: nats a token, perplexity, bits a byte, beside models that only count.
 
 Bits per byte compares models of different vocabularies: all nats of the split over ln 2 over the UTF-8 bytes of its
-texts. Every token is scored, the first of the split and the ends of documents too.
+texts. Every token is scored, the first of the split and the ends of documents too. The bytes behind an unknown piece
+are counted, what it would cost to tell them is not: where a tokenizer has no byte_fallback, bits per byte is too low by
+that, and the share of unknown pieces, which is told beside it, says whether it matters.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pipeline.shards.read import Shards, open_shards
 from train import checkpoint, device, ngram
 from train.batches import Batch, Prefetch, Streams, Windows
 from train.config import TrainConfig, TransformerConfig
-from train.model import LanguageModel, build
+from train.model import LanguageModel, State, build
 
 
 def figures(nats: float, n_tokens: int, n_bytes: int) -> dict[str, float]:
@@ -54,22 +56,31 @@ def baselines(training: Shards, validation: Shards) -> dict[str, dict[str, float
 
 
 def evaluate(
-    model: LanguageModel, shards: Shards, batch: int, context: int, costs: np.ndarray | None = None
+    model: LanguageModel, shards: Shards, batch: int, context: int, rows: int, costs: np.ndarray | None = None
 ) -> dict[str, float]:
-    """The figures of ``model`` on a whole split, in float32, and its accuracy (share of targets that were likeliest).
+    """The figures of ``model`` on a whole split, in float32, its accuracy (share of targets that were likeliest) and
+    ``unknown`` (share of targets that are the unknown piece: what they stand for is not paid for in bits per byte).
 
     Windows of ``context`` tokens for a Transformer; ``batch`` streams with carried state for a recurrent model.
-    ``costs`` (n_tokens,) float64 is filled with the nats of each token of the split.
+    ``rows`` sequences are in memory at once. ``costs`` (n_tokens,) float64 is filled with the nats of each token.
     """
     where = next(model.parameters()).device
     reading = (Streams if model.carries_state else Windows)(shards, batch, context, seed=None)
     was_training = model.training
     model.eval()
-    nats, right, state = 0.0, 0, None
+    nats, right = 0.0, 0
+    states: list[State] = [None] * -(-batch // rows)
     for piece in Prefetch(reading, 0, reading.steps_per_epoch, _same):
-        inputs, targets = torch.from_numpy(piece.inputs).to(where), torch.from_numpy(piece.targets).to(where)
-        each, hits, state = model.score(inputs, targets, state if model.carries_state else None)
-        nats, right = nats + float(each.sum()), right + int(hits.sum())
+        scored = []
+        for number, start in enumerate(range(0, batch, rows)):
+            inputs, targets = (
+                torch.from_numpy(x[start : start + rows]).to(where) for x in (piece.inputs, piece.targets)
+            )
+            each, hits, states[number] = model.score(inputs, targets, states[number] if model.carries_state else None)
+            scored.append(each)
+            right += int(hits.sum())
+        each = torch.cat(scored)
+        nats += float(each.sum())
         if costs is not None:
             for start, row, known in zip(piece.starts, each.cpu().numpy(), piece.targets >= 0, strict=True):
                 count = int(known.sum())
@@ -78,9 +89,16 @@ def evaluate(
     return {
         **figures(nats, shards.n_tokens, shards.n_bytes),
         "accuracy": right / shards.n_tokens,
+        "unknown": unknown(shards),
         "tokens": shards.n_tokens,
         "bytes": shards.n_bytes,
     }
+
+
+def unknown(shards: Shards) -> float:
+    """Share of the tokens of a split that are the unknown piece."""
+    number = shards.special_ids.get("unk", -1)
+    return sum(int((tokens == number).sum()) for tokens in shards.shard_tokens()) / max(shards.n_tokens, 1)
 
 
 def _same(batch: Batch) -> Batch:
@@ -152,10 +170,10 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """The figures of a trained run on the validation split of its own shards, or of others of the same tokenizer.
 
-    Gives ``validation`` (loss, perplexity, bits_per_byte, accuracy, tokens, bytes), ``sources`` and ``languages`` (the
-    same for each, without accuracy; languages where the corpus's documents lie beside the shards), ``unigram`` and
-    ``ngram`` (loss, perplexity, bits_per_byte; counted on the training split of the same shards), ``step`` and
-    ``fingerprint`` of the shards. ``where``: auto, cpu or cuda; ``context``: tokens a window, default as in training.
+    Gives ``validation`` (see `evaluate`), ``sources`` and ``languages`` (the same for each, without accuracy and
+    unknown; languages where the corpus's documents lie beside the shards), ``unigram`` and ``ngram`` (loss, perplexity,
+    bits_per_byte; counted on the training split of the same shards), ``step`` and ``fingerprint`` of the shards.
+    ``where``: auto, cpu or cuda; ``context``: tokens a window, default as in training.
     """
     model, saved = load_model(run_dir, where, context)
     config = TrainConfig.model_validate(saved.described["config"])
@@ -168,7 +186,8 @@ def evaluate_run(
         )
     window = (context or config.context) if isinstance(config.model, TransformerConfig) else config.context
     costs = np.empty(validation.n_tokens)
-    found = evaluate(model, validation, config.batch, window, costs)
+    rows = config.micro_batch or config.batch // (config.processes or 1)
+    found = evaluate(model, validation, config.batch, window, rows, costs)
     spoken = languages(validation, Path(folder).parent / "documents")
     return {
         "step": saved.step,

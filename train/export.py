@@ -104,7 +104,8 @@ def _transformer_config(model: TransformerConfig, described: dict[str, Any], con
         rope = {"rope_type": "linear", "factor": scaling.factor}
     elif scaling and d_head > 2:
         base *= scaling.factor ** (d_head / (d_head - 2))
-    eos = described["special_ids"]["eos"]
+    ids = described["special_ids"]
+    eos = ids["eos"]
     return {
         "architectures": ["Qwen3ForCausalLM" if model.qk_norm else "LlamaForCausalLM"],
         "model_type": "qwen3" if model.qk_norm else "llama",
@@ -124,7 +125,7 @@ def _transformer_config(model: TransformerConfig, described: dict[str, Any], con
         "rope_parameters": {**rope, "rope_theta": base},  # the name since transformers 5
         "max_position_embeddings": context,
         "tie_word_embeddings": True,
-        "bos_token_id": eos,  # a text follows the end of the text before
+        "bos_token_id": ids["bos"] if described.get("bos") else eos,  # a text follows the end of the text before
         "eos_token_id": eos,
         "torch_dtype": "float32",
     }
@@ -170,13 +171,20 @@ _LAYOUT = {
 }
 
 
+def _round_texts(described: dict[str, Any]) -> str:
+    ids = described["special_ids"]
+    if described.get("bos"):
+        return f"- a text begins after tokens {ids['eos']}, {ids['bos']} and ends with {ids['eos']}: put both first"
+    return f"- a text begins after token {ids['eos']} and ends with it: put it first"
+
+
 def _readme(run: TrainConfig, described: dict[str, Any], config: dict[str, Any]) -> str:
     lines = [
         f"# A {run.model.kind} language model trained with corpusmill",
         "",
         f"- {described['step']:,} steps on the corpus of fingerprint `{described['fingerprint']}`",
         f"- tokenizer: SHA-256 `{described['tokenizer_sha256']}`, {described['vocab_size']:,} pieces",
-        f"- a text begins after token {described['special_ids']['eos']} and ends with it: put it first",
+        _round_texts(described),
         "",
     ]
     if isinstance(run.model, TransformerConfig):

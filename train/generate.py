@@ -78,12 +78,13 @@ def sample(
         pieces.load_from_serialized_proto(content)
     check_tokenizer(digest, described["vocab_size"], described, tokenizer_path)
     eos = described["special_ids"]["eos"]
+    before = [eos, described["special_ids"]["bos"]] if described.get("bos") else [eos]
     never = sorted(number for role, number in described["special_ids"].items() if role != "eos" and number >= 0)
     for number, prompt in enumerate(prompts):
         ids = pieces.encode(prompt)
         numbers = range(number * count, (number + 1) * count)
         generators = [torch.Generator().manual_seed(seed + i) for i in numbers]
-        drawn = tokens(model, [eos, *ids], choice, generators, never=never, end=eos, max_tokens=max_tokens)
+        drawn = tokens(model, [*before, *ids], choice, generators, never=never, end=eos, max_tokens=max_tokens)
         speakers = [Speaker(pieces, ids) for _ in numbers]
         for row, token in drawn:
             if text := speakers[row].say(token):
@@ -133,6 +134,7 @@ def tokens(
     rows = list(range(len(generators)))
     seen = torch.zeros(len(rows), model.embedding.num_embeddings, dtype=torch.bool)
     seen[:, prompt] = True
+    seen[:, [end, *never]] = False  # what stands before every document was not said, nor that a document ended
     logits, state = model(torch.tensor([prompt] * len(rows), device=device))
     for left in range(max_tokens, 0, -1):
         last = logits[:, -1].cpu()

@@ -51,7 +51,7 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
 
     The result, also written to ``run_dir``/result.json: ``finished`` (false when SIGTERM stopped it; then only
     ``step`` and ``checkpoint`` follow), ``model``, ``parameters``, ``steps``, ``tokens`` (targets trained on),
-    ``validation`` (loss, perplexity, bits_per_byte, accuracy, tokens, bytes), ``unigram`` and ``ngram`` (loss,
+    ``validation`` (loss, perplexity, bits_per_byte, accuracy, unknown, tokens, bytes), ``unigram`` and ``ngram`` (loss,
     perplexity, bits_per_byte), ``tokens_per_second``, ``device``, ``precision``, the identity (``config_digest``,
     ``fingerprint``, ``tokenizer_sha256``, ``vocab_size``), ``checkpoint`` (its directory, relative to the run) and
     ``files`` (SHA-256 of the checkpoint's files, by path relative to the run).
@@ -63,11 +63,17 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
             file=shards_dir,
             mend="set tokenizer.model to a model with an end-of-text piece, then: corpusmill shards CORPUS_TOML",
         )
+    if training.n_tokens and not training.eos:
+        raise CorpusmillError(
+            "the shards have no piece that ends a document, which training needs",
+            file=shards_dir,
+            mend="shards.eos = true in the corpus configuration, then: corpusmill shards CORPUS_TOML",
+        )
     if not validation.n_tokens:
         raise CorpusmillError(
             "the validation split is empty: a model could not be judged",
             file=shards_dir,
-            mend="give validation a larger share in the corpus configuration, then: corpusmill shards CORPUS_TOML",
+            mend="a larger shards.validation in the corpus configuration, then: corpusmill build CORPUS_TOML",
         )
     root = Root(run_dir)
     with _held(run_dir), torch.random.fork_rng():
@@ -78,7 +84,12 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
             return result
         if saved is not None:
             _check(identity, saved.described, str(saved.folder))
-        described = {**identity, "special_ids": training.special_ids, "shards": os.path.relpath(shards_dir, run_dir)}
+        described = {
+            **identity,
+            "special_ids": training.special_ids,
+            "bos": training.bos,
+            "shards": os.path.relpath(shards_dir, run_dir),
+        }
         where = device.choose(config.device)
         count = device.how_many(config, where)
         with together(count, where.type, _follow, config, shards_dir, run_dir) as group:
@@ -92,8 +103,7 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
                 folder = saved.folder.relative_to(run_dir).as_posix()
                 if trainer.step < config.steps:
                     return {"finished": False, "step": trainer.step, "checkpoint": folder}
-                validated = evaluate(trainer.model, validation, config.batch, config.context)
-                metrics.write({"step": trainer.step, "tokens": trainer.tokens, **_validation_columns(validated)})
+                validated = recorder.evaluate(last=True)
         root.write(curves.FILE, curves.draw(metrics.path, os.path.basename(run_dir)).encode())
         result = {
             "finished": True,
@@ -141,17 +151,17 @@ class Trainer:
         if self.device.type == "cuda":
             self.device = torch.device("cuda", self.group.number)
         self.precision = device.precision_of(config.precision, self.device)
-        self._rows = config.micro_batch or config.batch // self.group.count
+        self.rows = config.micro_batch or config.batch // self.group.count
         torch.manual_seed(config.seed)
         eos = training.special_ids["eos"]
         with torch.random.fork_rng(), torch.device("meta"):
             n_parameters = build(config.model, training.vocab_size, config.context, eos).n_parameters
         device.check_model_fits(config, n_parameters, self.device)
         self.model = build(config.model, training.vocab_size, config.context, eos).to(self.device)
-        device.check_batch_fits(self.model, config, self.precision, self._rows)
+        device.check_batch_fits(self.model, config, self.precision, self.rows)
         if self.group.number:  # else all would draw the same dropout
             self._reseed(0)
-        self.compiled = device.compiled(self.model, config, self.precision, self._rows, terminal.say)
+        self.compiled = device.compiled(self.model, config, self.precision, self.rows, terminal.say)
         self.optimizer = optim.build(self.model, config.optimizer)
         self.flops = device.flops_per_token(config.model, n_parameters, config.context)
         self._called: Any = self.group.wrap(self.model, self.device)
@@ -168,7 +178,7 @@ class Trainer:
         self._unread: list[_Taken] = []
         self._nats, self._counted, self._last = 0.0, 0, (0.0, 0.0)  # since the last `figures`
         self._usual = 0.0  # running mean of gradient norms
-        self._carried: list[State] = [None] * (config.batch // self.group.count // self._rows)
+        self._carried: list[State] = [None] * (config.batch // self.group.count // self.rows)
 
     def _reading(self, share: tuple[int, int]) -> Windows | Streams:
         kind = Streams if self.model.carries_state else Windows
@@ -202,7 +212,7 @@ class Trainer:
         self.model.train()
         lr = optim.learning_rate(self.step, self.config.steps, self.config.optimizer.lr, self.config.schedule)
         self.optimizer.set_lr(lr)
-        nats = self._backward(batch, inputs.split(self._rows), targets.split(self._rows))
+        nats = self._backward(batch, inputs.split(self.rows), targets.split(self.rows))
         if self._scaler is not None:
             for part in self.optimizer.parts:
                 self._scaler.unscale_(part)
@@ -246,7 +256,7 @@ class Trainer:
                 nats += cost.detach()
         except torch.OutOfMemoryError as error:
             each = device.kept_for_backward(self.model, self.config.context, self.precision)
-            raise device.refusal(self.config, self._rows, each, device.memory_free(self.device)) from error
+            raise device.refusal(self.config, self.rows, each, device.memory_free(self.device)) from error
         return nats
 
     def _look(self) -> None:
@@ -256,7 +266,7 @@ class Trainer:
             self._judge(taken)
 
     def _judge(self, taken: _Taken) -> bool:
-        """Count a step in; gives whether it is a spike, to be left out. Raises where it is no number."""
+        """Count a step in; gives whether to leave it out: a spike or an overflow. Raises where it is no number."""
         config = self.config.optimizer
         nats, norm = taken.measured.tolist()  # waits for the device
         loss = nats / taken.tokens
@@ -273,7 +283,7 @@ class Trainer:
             self.skipped += 1
         else:
             self._usual = norm if not self._usual else 0.95 * self._usual + 0.05 * norm
-        return spike
+        return overflowed or spike
 
     def _update(self, unless: bool | Tensor) -> None:
         """Step the optimizers, unless the host or the device has found that the step is to be left out."""
@@ -282,8 +292,8 @@ class Trainer:
             return
         for part in self.optimizer.parts:
             if unless is not True:
-                self._scaler.step(part)  # does nothing after an overflow, which it sees by itself
-        self._scaler.update()
+                self._scaler.step(part)  # does nothing after an overflow in this part, which it sees by itself
+        self._scaler.update()  # smaller after an overflow in any part
 
     def _diverged(self, step: int, loss: float, norm: float) -> CorpusmillError:
         starts = [int(start) for start in self._reading((0, 1)).batch(step).starts if start >= 0]
@@ -326,7 +336,7 @@ class Trainer:
             whole = over_state(state["carried"], lambda x: x.to(self.device))
             first = self.group.number * self.config.batch // self.group.count
             self._carried = [
-                self.model.rows(whole, first + n * self._rows, first + (n + 1) * self._rows)
+                self.model.rows(whole, first + n * self.rows, first + (n + 1) * self.rows)
                 for n in range(len(self._carried))
             ]
         if len(state["generators"]) == self.group.count:
@@ -343,6 +353,7 @@ class _Recorder:
     ):
         self.trainer, self.described, self.validation = trainer, described, validation
         self.metrics, self.progress = metrics, progress
+        self._told: dict[str, Any] | None = None  # the last row, once there is one
 
     def row(self, values: dict[str, float], seconds: float, tokens: int, waited: float) -> None:
         """Add a row of ``seconds`` in which ``tokens`` were trained on and ``waited`` seconds were spent on data."""
@@ -373,12 +384,16 @@ class _Recorder:
         keep = trainer.config.keep
         return checkpoint.write(self.metrics.run_dir, trainer.step, weights, state, self.described, keep)
 
-    def evaluate(self) -> None:
-        """Add a row of the figures on the validation split."""
+    def evaluate(self, last: bool = False) -> dict[str, float]:
+        """The figures on the validation split; adds their row to the curve where it is not there yet."""
         trainer, config = self.trainer, self.trainer.config
-        found = _validation_columns(evaluate(trainer.model, self.validation, config.batch, config.context))
-        self.metrics.write({"step": trainer.step, "tokens": trainer.tokens, **found})
-        self.progress({**self._told, **found})
+        found = evaluate(trainer.model, self.validation, config.batch, config.context, trainer.rows)
+        columns = {"validation_loss": found["loss"], "validation_bits_per_byte": found["bits_per_byte"]}
+        if trainer.step not in self.metrics.validated:
+            self.metrics.write({"step": trainer.step, "tokens": trainer.tokens, **columns})
+        if self._told is not None and not last:
+            self.progress({**self._told, **columns})
+        return found
 
 
 def _fit(
@@ -390,12 +405,14 @@ def _fit(
     nothing is lost by it. Without a recorder (a process that follows) nothing is written.
     """
     config = trainer.config
+    if recorder is not None and _is_due(config, trainer.step) and trainer.step not in recorder.metrics.validated:
+        recorder.evaluate()  # the process before ended between the checkpoint and its evaluation
     counted, mark, waited = trainer.tokens, time.perf_counter(), 0.0
     batches = Prefetch(trainer.batches, trainer.step, config.steps, trainer.prepare)
     for batch in batches:
         trainer.enqueue(batch, stop.is_set())
         last = trainer.step == config.steps or trainer.stopping
-        evaluates = bool(config.eval_every) and trainer.step % config.eval_every == 0 and not last
+        evaluates = _is_due(config, trainer.step) and not last
         saves = last or evaluates or trainer.step % config.save_every == 0
         if recorder is not None and (saves or trainer.step % config.log_every == 0):
             values = trainer.figures()
@@ -413,8 +430,9 @@ def _fit(
     return saved
 
 
-def _validation_columns(found: dict[str, float]) -> dict[str, float]:
-    return {"validation_loss": found["loss"], "validation_bits_per_byte": found["bits_per_byte"]}
+def _is_due(config: TrainConfig, step: int) -> bool:
+    """Whether an evaluation belongs after ``step``, apart from that at the end."""
+    return bool(config.eval_every) and step % config.eval_every == 0 and 0 < step < config.steps
 
 
 def _identify(config: TrainConfig, training: Shards, root: Root) -> dict[str, Any]:

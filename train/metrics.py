@@ -32,7 +32,8 @@ COLUMNS = (
 class Metrics:
     """Opens the curve of a run that has done ``step`` steps; rows of later steps, left by a killed run, are dropped.
 
-    ``seconds`` is the time spent training up to the last row kept, over all processes that worked on the run.
+    ``seconds`` is the time spent training up to the last row kept, over all processes that worked on the run;
+    ``validated`` are the steps whose rows have figures on the validation split.
     """
 
     def __init__(self, run_dir: Path, step: int):
@@ -40,6 +41,7 @@ class Metrics:
         self.path = path = run_dir / "metrics.csv"
         rows = [row for row in read(path) if int(row["step"]) <= step]
         self.seconds = max((float(row["seconds"]) for row in rows if row["seconds"]), default=0.0)
+        self.validated = {int(row["step"]) for row in rows if row["validation_loss"]}
         temporary = run_dir / f"{TEMPORARY}metrics.csv"
         with open(temporary, "w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
@@ -55,6 +57,8 @@ class Metrics:
         try:
             self._csv.writerow({name: row.get(name, "") for name in COLUMNS})
             self._file.flush()
+            if "validation_loss" in row:
+                self.validated.add(row["step"])
             for name in COLUMNS[2:] if self._board is not None else ():
                 if name in row:
                     self._board.add_scalar(name, row[name], row["step"])

@@ -111,4 +111,9 @@ def results(facts: dict[str, Any]) -> list[str]:
 def figures_table(rows: list[tuple[str, dict[str, float]]]) -> list[str]:
     """Figures on a validation split as a table for a terminal."""
     head = f"{'validation':<16}{'loss':>8}{'perplexity':>12}{'bits/byte':>11}"
-    return [head, *(f"{n:<16}{f['loss']:>8.3f}{f['perplexity']:>12.1f}{f['bits_per_byte']:>11.3f}" for n, f in rows)]
+    lines = [f"{n:<16}{f['loss']:>8.3f}{f['perplexity']:>12.1f}{f['bits_per_byte']:>11.3f}" for n, f in rows]
+    if share := max((f.get("unknown", 0.0) for _, f in rows), default=0.0):
+        lines.append(
+            f"{100 * share:.2g} % of the tokens are the unknown piece: bits/byte leave out what they stand for"
+        )
+    return [head, *lines]

@@ -35,7 +35,8 @@ class Header:
     """What all shards of a corpus share.
 
     ``special_ids`` maps a role (``"eos"``, ``"unk"``, ...) to its piece id; roles the tokenizer lacks are left out.
-    ``seed`` is that of the shuffle and ``lineage`` a digest of what the shards were made from.
+    ``seed`` is that of the shuffle and ``lineage`` a digest of what the shards were made from. ``bos`` and ``eos``: do
+    documents begin and end with these pieces? None in shards that were written before headers said so.
     """
 
     tokenizer_sha256: str
@@ -43,6 +44,8 @@ class Header:
     special_ids: Mapping[str, int]
     seed: int
     lineage: str
+    bos: bool | None = None
+    eos: bool | None = None
 
     @property
     def dtype(self) -> np.dtype:
@@ -60,12 +63,16 @@ class Header:
             "dtype": self.dtype.name,
             "seed": self.seed,
             "lineage": self.lineage,
+            **{name: value for name, value in (("bos", self.bos), ("eos", self.eos)) if value is not None},
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Header:
         """The header in an index. KeyError where a part is missing."""
-        return cls(**{name: values[name] for name in cls.__dataclass_fields__})
+        optional = ("bos", "eos")
+        return cls(
+            **{name: values[name] for name in cls.__dataclass_fields__ if name in values or name not in optional}
+        )
 
 
 def canonical(value: Any) -> bytes:

@@ -317,7 +317,8 @@ class Shards:
     """The tokens and documents of one split. Made by `open_shards`.
 
     ``n_tokens``, ``n_docs``, ``n_bytes`` (UTF-8 bytes of the texts), ``vocab_size``, ``dtype``, ``special_ids``,
-    ``tokenizer_sha256``, ``fingerprint`` (of all splits), ``split`` and ``directory`` describe it. Documents are whole
+    ``tokenizer_sha256``, ``fingerprint`` (of all splits), ``split`` and ``directory`` describe it, ``bos`` and ``eos``
+    whether documents begin and end with these pieces. Documents are whole
     here, whatever edge of a shard cuts them; ``n_rows`` counts the pieces.
     """
 
@@ -335,6 +336,12 @@ class Shards:
         self._batches = batches
         self._tokens = [_values(batch).to_numpy(zero_copy_only=True) for batch in batches]
         self._starts = [0, *np.cumsum([len(tokens) for tokens in self._tokens], dtype=np.int64).tolist()]
+        # Text is never encoded as these pieces: where the header does not say, the first and the last token do.
+        self.bos = self._holds("bos", 0) if header.bos is None else header.bos
+        self.eos = self._holds("eos", self.n_tokens - 1) if header.eos is None else header.eos
+
+    def _holds(self, role: str, position: int) -> bool:
+        return self.n_tokens > 0 and int(self.read(position, position + 1)[0]) == self.special_ids.get(role)
 
     def __len__(self) -> int:
         return self.n_tokens

@@ -22,7 +22,7 @@ from pipeline.stages.parts import write_file
 from pipeline.storage import Root
 
 STAGE = "shards"
-VERSION = 2
+VERSION = 3
 FOLDERS = ("shards",)
 INDEX_UNIT = "index"
 

@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +20,16 @@ VOCABULARY = 61
 
 
 def write_tokens(
-    folder: Path, splits: dict[str, list[np.ndarray]], vocab_size: int, tokenizer: str = "ab" * 32
+    folder: Path,
+    splits: dict[str, list[np.ndarray]],
+    vocab_size: int,
+    tokenizer: str = "ab" * 32,
+    **header_fields: Any,
 ) -> Path:
     """Shards whose documents are cut after each eos (0); four bytes of text a token."""
     folder.mkdir(parents=True, exist_ok=True)
-    header = Header(tokenizer, vocab_size, {"eos": 0, "unk": 1}, seed=1, lineage="cd" * 32)
+    ids = {"eos": 0, "unk": 1}
+    header = Header(tokenizer, vocab_size, **{"special_ids": ids, "seed": 1, "lineage": "cd" * 32, **header_fields})
     described: dict[str, list[dict]] = {}
     for split, shards in splits.items():
         described[split] = []

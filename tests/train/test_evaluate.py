@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from pipeline.errors import CorpusmillError
+from pipeline.report.funnel import figures_table
 from pipeline.shards.read import open_shards
 from tests.train.conftest import VOCABULARY, language, write_tokens
 from tests.train.test_loop import MODELS, config_of
@@ -44,7 +45,7 @@ def test_every_token_of_the_split_is_scored_once(shards_dir, kind, batch):
     torch.manual_seed(0)
     model = build(config.model, VOCABULARY, context=16)
     validation = open_shards(shards_dir, "validation")
-    found = evaluate(model, validation, batch, context=16)
+    found = evaluate(model, validation, batch, context=16, rows=batch)
     assert model.training
 
     model.eval()
@@ -59,6 +60,29 @@ def test_every_token_of_the_split_is_scored_once(shards_dir, kind, batch):
     assert found["loss"] == pytest.approx(nats / 700, rel=1e-5)
     assert found["bits_per_byte"] == pytest.approx(nats / math.log(2) / validation.n_bytes, rel=1e-5)
     assert (found["tokens"], found["bytes"]) == (700, validation.n_bytes)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_rows_at_once_change_nothing_but_memory(shards_dir, kind):
+    torch.manual_seed(0)
+    model = build(config_of(kind).model, VOCABULARY, context=16)
+    validation, shapes, found, costs = open_shards(shards_dir, "validation"), [], [], np.empty((2, 700))
+    score = model.score
+    model.score = lambda inputs, *more: (shapes.append(len(inputs)), score(inputs, *more))[1]
+    for number, rows in enumerate((8, 3)):
+        found.append(evaluate(model, validation, 8, 16, rows, costs[number]))
+        assert max(shapes) == rows
+        shapes.clear()
+    assert found[0] == {name: pytest.approx(value, rel=1e-6) for name, value in found[1].items()}
+    np.testing.assert_allclose(costs[0], costs[1], rtol=1e-4)
+
+
+def test_the_share_of_unknown_pieces_is_told(tmp_path):
+    folder = write_tokens(tmp_path, {"train": [language(100, 1)], "validation": [np.array([5, 1, 6, 0])]}, VOCABULARY)
+    model = build(config_of("lstm").model, VOCABULARY, context=16)
+    found = evaluate(model, open_shards(folder, "validation"), 2, 16, 2)
+    assert found["unknown"] == 0.25
+    assert "25 % of the tokens are the unknown piece" in figures_table([("lstm", found)])[-1]
 
 
 def test_recorded_run_is_evaluated_alike(tmp_path, shards_dir):

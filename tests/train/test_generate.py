@@ -14,6 +14,7 @@ from pipeline.errors import CorpusmillError, UsageError
 from tests.train.conftest import write_tokens
 from tests.train.test_loop import config_of
 from train.evaluate import load_model
+from train.export import export
 from train.generate import Choice, Speaker, draw, penalised, sample, tokens
 from train.loop import train
 
@@ -159,3 +160,46 @@ def test_draw_keeps_to_the_likeliest():
     assert drawn(top_p=0.01) == {1}
     assert drawn(temperature=0) == {1}
     assert drawn(temperature=1e-4) == {1}
+
+
+def test_a_penalty_does_not_keep_a_text_from_ending(run):
+    model, _ = load_model(run[0])
+    pieces = sentencepiece.SentencePieceProcessor(model_file=run[1])
+    ids = [0, *pieces.encode("the mill grinds the corpus")]
+    choice = Choice(temperature=0, repetition_penalty=50.0)
+    assert not list(tokens(model, ids, choice, [torch.Generator()], never=[1], end=0, max_tokens=1))
+
+
+@pytest.mark.parametrize("stated", [True, None])
+def test_a_text_begins_as_the_documents_do(tmp_path, stated):
+    model = tmp_path / "tokenizer.model"
+    ids = {"eos_id": 0, "unk_id": 1, "bos_id": 2}
+    with open(model, "wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(TEXT * 20),
+            model_writer=file,
+            vocab_size=320,
+            hard_vocab_limit=False,
+            byte_fallback=True,
+            num_threads=1,
+            minloglevel=2,
+            **ids,
+        )
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    learnt = np.array([token for line in TEXT[:1] * 120 for token in [2, *pieces.encode(line), 0]])
+    shards = write_tokens(
+        tmp_path / "shards",
+        {"train": [learnt], "validation": [learnt[:200]]},
+        pieces.vocab_size(),
+        hashlib.sha256(model.read_bytes()).hexdigest(),
+        special_ids={name[:3]: number for name, number in ids.items()},
+        bos=stated,
+        eos=stated,
+    )
+    train(config_of("transformer", steps=60, optimizer={"lr": 0.01}), str(shards), str(tmp_path / "run"))
+    assert texts((str(tmp_path / "run"), str(model)), [""], temperature=0, max_tokens=30) == [TEXT[0]]
+    (tmp_path / "tokenizer").mkdir()
+    model.rename(tmp_path / "tokenizer" / "tokenizer.model")
+    found = export(str(tmp_path / "run"), str(tmp_path / "tokenizer"), str(tmp_path / "out"))
+    assert (found["bos_token_id"], found["eos_token_id"]) == (2, 0)
+    assert "begins after tokens 0, 2 and ends with 0" in (tmp_path / "out" / "README.md").read_text()

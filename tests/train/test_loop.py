@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,7 +26,7 @@ from tests.train.conftest import VOCABULARY, language, write_tokens
 from train import checkpoint
 from train.checkpoint import flatten, unflatten
 from train.config import TrainConfig
-from train.loop import Trainer, train
+from train.loop import Trainer, _Recorder, train
 
 MODELS = {
     "lstm": {"kind": "lstm", "layers": 2, "d_model": 32, "dropout": 0.1},
@@ -336,7 +337,7 @@ def test_curve_drops_rows_after_the_checkpoint(finished, shards_dir):
         file.write("15,1,2,3,4,5,,\n16,99")
     os.unlink(finished / "result.json")
     train(config_of("lstm"), shards_dir, str(finished))
-    assert [row["step"] for row in read_curve(finished)] == [*map(str, range(1, 15)), "14", "14"]
+    assert [row["step"] for row in read_curve(finished)] == [*map(str, range(1, 15)), "14"]
 
 
 leaves = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=5)
@@ -366,3 +367,36 @@ def test_tensors_of_like_names_are_kept_apart(keys):
     assert {key: int(part["/"]) for key, part in unflatten(*flatten(value)).items()} == {
         key: number for number, key in enumerate(keys)
     }
+
+
+@pytest.mark.parametrize("step", [4, 8])
+def test_an_evaluation_that_was_not_reached_is_made_up_for(tmp_path, shards_dir, step, monkeypatch):
+    config = config_of("lstm", eval_every=4)
+    train(config, shards_dir, str(tmp_path / "whole"))
+    with monkeypatch.context() as patch:  # ends as a kill does: after the checkpoint, before the evaluation
+        evaluate = _Recorder.evaluate
+
+        def end(self: _Recorder, last: bool = False) -> dict[str, float]:
+            if self.trainer.step == step:
+                raise KeyboardInterrupt
+            return evaluate(self, last)
+
+        patch.setattr(_Recorder, "evaluate", end)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, shards_dir, str(tmp_path / "killed"))
+    train(config, shards_dir, str(tmp_path / "killed"))
+    whole, killed = (
+        [(row["step"], row["validation_loss"]) for row in read_curve(tmp_path / name) if row["validation_loss"]]
+        for name in ("whole", "killed")
+    )
+    assert whole == killed
+    assert [step for step, _ in whole] == ["4", "8", "12", "14"]
+
+
+def test_shards_whose_documents_do_not_end_are_refused(tmp_path):
+    tokens = np.arange(2, 40)
+    folder = write_tokens(tmp_path / "shards", {"train": [tokens], "validation": [tokens]}, VOCABULARY, eos=False)
+    with pytest.raises(CorpusmillError, match="no piece that ends") as caught:
+        train(config_of("lstm"), str(folder), str(tmp_path / "run"))
+    assert "shards.eos = true" in caught.value.mend
+    assert not (tmp_path / "run").exists()

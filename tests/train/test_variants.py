@@ -202,6 +202,22 @@ def test_half_precision_scales_its_gradients(tmp_path, shards_dir):
     assert checkpoint.latest(tmp_path).state()["scaler"]["scale"] > 1
 
 
+@pytest.mark.parametrize("where", ["blocks.0.feedforward.up.weight", "embedding.weight"])
+def test_an_overflow_anywhere_leaves_all_weights_as_they_are(shards_dir, where):
+    config = config_of("transformer", optimizer={"kind": "muon", "lr": 0.01}, precision="fp16")
+    trainer = Trainer(config, open_shards(shards_dir))
+    trainer.take_step(trainer.prepare(trainer.batches.batch(0)))
+    scale = trainer._scaler.get_scale()
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    hook = dict(trainer.model.named_parameters())[where].register_hook(lambda gradient: gradient * torch.inf)
+    trainer.take_step(trainer.prepare(trainer.batches.batch(1)))
+    hook.remove()
+    assert trainer.skipped == 1
+    assert trainer._scaler.get_scale() == scale / 2
+    assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
+    assert trainer.take_step(trainer.prepare(trainer.batches.batch(1)))["loss"] > 0
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="compiling takes half a minute on a CPU")
 def test_compiled_training_is_the_same_training(tmp_path, shards_dir, capfd):
     losses = []
