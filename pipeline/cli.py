@@ -2,7 +2,7 @@
 
 Exit status: 0 done, or training stopped by SIGTERM after saving; 1 failed or incomplete: the same command goes on;
 2 wrong usage or configuration; 3 all done, but an input file is damaged: what is whole of it is in the corpus, the
-rest is named; 4 not published yet: ask again later.
+rest is named; 4 not published yet: ask again later; 130 interrupted by Ctrl-C.
 Results go to stdout, all else to stderr.
 Nothing heavy is imported before a command needs it.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
+import io
 import os
 import sys
 import traceback
@@ -104,12 +106,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         return 1
+    except OSError as error:
+        return _fail(_refused(error), 1)
 
 
 def entry() -> None:
     """The console script: like `main`, but leaves at once even when a killed worker left Beam's threads waiting."""
     # libgomp's threads spin while they wait; where a core is shared, that makes training up to ten times slower
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what we print is to be read as files are, whatever the locale
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     status = 1
     try:
         status = main()
@@ -121,6 +127,17 @@ def entry() -> None:
     if "apache_beam" in sys.modules:
         os._exit(status)
     sys.exit(status)
+
+
+def _refused(error: OSError) -> CorpusmillError:
+    """What the system refused, with the file and what mends it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        mend = "make room there; the same command goes on from what is committed"
+    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        mend = "let this user write and read there, or name another place"
+    else:
+        mend = "correct the path; if it is a file of a corpus: corpusmill verify CORPUS --repair, then build again"
+    return CorpusmillError(error.strerror or str(error), file=os.fsdecode(error.filename or ""), mend=mend)
 
 
 def _fail(what: object, status: int) -> int:

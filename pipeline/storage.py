@@ -49,12 +49,33 @@ def _remote(url: str) -> tuple[Any, str]:
         ) from error
 
 
+@contextlib.contextmanager
+def _asking(url: str) -> Iterator[None]:
+    """Name the store in what its driver raises: each driver has exceptions of its own."""
+    try:
+        yield
+    except CorpusmillError:
+        raise
+    except OSError as error:
+        if error.filename is None:
+            error.strerror, error.filename = error.strerror or str(error), url
+        raise
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise CorpusmillError(
+            f"the storage does not do what is asked: {cause}",
+            file=url,
+            mend="see that the URL is right, that such storage can do this, and that its credentials are set",
+        ) from error
+
+
 def open_input(path: str) -> BinaryIO:
     """Open ``path`` for reading raw bytes: seekable, never decompressed (truncation must stay visible)."""
     if not is_url(path):
         return open(path, "rb")
     filesystem, inner = _remote(path)
-    return cast(BinaryIO, filesystem.open(inner, "rb"))
+    with _asking(path):
+        return cast(BinaryIO, filesystem.open(inner, "rb"))
 
 
 def expand(pattern: str) -> list[str]:
@@ -68,7 +89,8 @@ def expand(pattern: str) -> list[str]:
         found = glob.glob(glob.escape(written) + pattern[len(written) :], recursive=True)
         return sorted(p for p in found if os.path.isfile(p))
     filesystem, inner = _remote(pattern)
-    found = [inner] if filesystem.isfile(inner) else filesystem.glob(inner) if glob.has_magic(inner) else []
+    with _asking(pattern):
+        found = [inner] if filesystem.isfile(inner) else filesystem.glob(inner) if glob.has_magic(inner) else []
     return sorted(filesystem.unstrip_protocol(p) for p in found)
 
 
@@ -88,7 +110,8 @@ def size_of(path: str) -> int:
     if not is_url(path):
         return os.stat(path).st_size
     filesystem, inner = _remote(path)
-    return int(filesystem.info(inner)["size"])
+    with _asking(path):
+        return int(filesystem.info(inner)["size"])
 
 
 def stamp_of(path: str) -> str:
@@ -97,7 +120,8 @@ def stamp_of(path: str) -> str:
         status = os.stat(path)
         return f"{status.st_size}-{status.st_mtime_ns}"
     filesystem, inner = _remote(path)
-    return str(filesystem.checksum(inner))
+    with _asking(path):
+        return str(filesystem.checksum(inner))
 
 
 def sha256_of(file: BinaryIO) -> str:
@@ -115,14 +139,17 @@ def _patiently(store: str, operation: str, ask: Callable[[], Any]) -> Any:
     """What ``ask`` returns. A store that is busy is asked again for two minutes, then CorpusmillError says so."""
     for wait in (*(() if (store, operation) in _given_up else _WAITS), None):
         try:
-            answer = ask()
+            with _asking(store):
+                answer = ask()
         except OSError as error:
             if not (isinstance(error, (TimeoutError, ConnectionError)) or error.errno in _BUSY):
                 raise
             if wait is None:
                 _given_up.add((store, operation))
                 raise CorpusmillError(
-                    f"the storage stays busy: {error}", file=store, mend="the same command goes on when it is back"
+                    f"the storage stays busy: {error.strerror}",
+                    file=store,
+                    mend="the same command goes on when it is back",
                 ) from error
             time.sleep(wait)
         else:
@@ -169,6 +196,9 @@ class Root:
         self.local = not is_url(url)
         if self.local and os.path.isfile(self.url):
             raise UsageError("this is a file, not a folder", file=self.url, mend="name the folder: root in the TOML")
+        if url.startswith("file:"):
+            plain = url.removeprefix("file://")
+            raise UsageError("a local folder is named without file://", file=url, mend=f"name it {plain}")
         self._filesystem: Any
         self._base: str
         self._filesystem, self._base = (None, self.url) if self.local else _remote(self.url)
@@ -311,19 +341,26 @@ class Root:
         Locally a kernel lock, which a killed process cannot leave behind. On an object store an object created only
         if absent, which `corpusmill unlock` removes after a crash.
         """
-        holder = json.dumps({"host": os.uname().nodename, "pid": os.getpid()}).encode()
+        run = os.urandom(6).hex()  # two containers may have one host and pid
+        holder = json.dumps({"host": os.uname().nodename, "pid": os.getpid(), "run": run}).encode()
         name = "ledger/lock"
         if self.local:
             os.makedirs(self.path("ledger"), exist_ok=True)
             with open(self.path(name), "a+b") as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError as error:
+                except BlockingIOError as error:
                     file.seek(0)
                     raise CorpusmillError(
                         f"another run holds this corpus: {file.read().decode(errors='replace') or 'unknown'}",
                         file=self.url,
                         mend="wait for it, or stop it",
+                    ) from error
+                except OSError as error:
+                    raise CorpusmillError(
+                        f"this file cannot be locked: {error.strerror}",
+                        file=self.path(name),
+                        mend="put the corpus on a file system that has locks (flock)",
                     ) from error
                 file.truncate(0)
                 file.write(holder)
@@ -342,7 +379,9 @@ class Root:
             yield
         finally:
             try:
-                self.remove(name)
+                with contextlib.suppress(FileNotFoundError):
+                    if self.read(name) == holder:  # else it was unlocked meanwhile, and another run holds it now
+                        self.remove(name)
             except CorpusmillError as error:
                 mend = f"when it is back: corpusmill unlock {self.url}, then the same command"
                 raise CorpusmillError(f"{error.cause}; the corpus stays locked", file=self.url, mend=mend) from error

@@ -8,6 +8,7 @@ the text with the configuration that the ledger has.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -90,10 +91,9 @@ def find(
     if text:
         query = _contains(text)
     elif id:
-        try:
-            query = _equals("id", bytes.fromhex(id))
-        except ValueError:
-            raise UsageError(f"an id is 32 hexadecimal digits, not {id!r}") from None
+        if not re.fullmatch("[0-9A-Fa-f]{32}", id):
+            raise UsageError(f"an id is 32 hexadecimal digits, not {id!r}", mend="corpusmill inspect CORPUS --id START")
+        query = _equals("id", bytes.fromhex(id))
     else:
         query = _equals("url", url) if url else _equals("title", title)
     found = []

@@ -4,6 +4,7 @@ import re
 import pytest
 
 from pipeline import __version__, cli
+from pipeline.errors import UsageError
 from tests.corpus import DATA, corpusmill, write_config
 from tests.shared import ROOT
 
@@ -48,6 +49,18 @@ def test_version(capsys):
         ["config", "curve"],
         ["build", "CONFIG", "--memory", "much"],
         ["unlock", "local/folder"],
+        ["trace", "x", "--title", "A", "--limit", "0"],
+        ["trace", "x", "--title", "A", "--limit", "-1"],
+        ["inspect", "x", "--kept", "1", "--seed", "99999999999999999999"],
+        ["inspect", "x", "--kept", "-1"],
+        ["duplicates", "x", "--copies", "-1"],
+        ["model", "summary", "--depth", "0"],
+        ["model", "summary", "--depth", "-3"],
+        ["model", "summary", "--vocab", "-5"],
+        ["plan", "CONFIG", "--sample", "-5 MB"],
+        ["plan", "CONFIG", "--sample", "0"],
+        ["config", "init", "--set", "unit=1"],
+        ["config", "schema", "--set", "unit=1"],
     ],
 )
 def test_wrong_usage_is_status_2(tmp_path, capsys, arguments):
@@ -57,6 +70,16 @@ def test_wrong_usage_is_status_2(tmp_path, capsys, arguments):
     }
     assert cli.main([paths.get(a, a) for a in arguments]) == 2
     assert capsys.readouterr().err
+
+
+def test_a_size_may_be_digits_alone():
+    from pipeline.commands.common import memory, size
+
+    assert size("--sample", "500000") == size("--sample", "500 kB") == 500_000
+    assert memory("8000000000") == memory("8GB") == 8_000_000_000
+    assert memory("auto") > 0
+    with pytest.raises(UsageError, match=r"--sample takes a size above 0 .*, not '-5 MB'"):
+        size("--sample", "-5 MB")
 
 
 @pytest.mark.parametrize(
@@ -175,3 +198,28 @@ def test_the_bundled_sample_is_cut_into_units(tmp_path):
     assert multistream["units"] > 1
     single = next(f for path, f in plan["files"].items() if "enwiki-2016" in path)
     assert (single["units"], single["note"]) == (1, "one compressed stream: cannot be cut")
+
+
+def test_trace_in_the_folder_of_the_shards_and_by_half_an_id(built_corpus, monkeypatch, capsys):
+    monkeypatch.chdir(built_corpus / "shards")
+    (shard,) = (built_corpus / "shards").glob("train-00000-*.arrow")
+    assert cli.main(["trace", shard.name, "0", "--json"]) == 0
+    id = json.loads(capsys.readouterr().out)[0]["document"]["id"]
+    assert cli.main(["trace", "..", "--id", id.upper()]) == 0
+    assert cli.main(["trace", "..", "--id", id[:2]]) == 2
+    assert f"not {id[:2]!r}" in capsys.readouterr().err
+
+
+def test_a_split_asked_for_twice_is_exported_once_and_never_into_a_corpus(built_corpus, tmp_path, capsys):
+    export = ["export", str(built_corpus), "--format", "nanogpt", "--split", "train", "--split", "train", "--output"]
+    assert cli.main([*export, str(tmp_path / "out")]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"train.bin", "meta.pkl"}
+    for inside in (built_corpus, built_corpus / "shards/nano", built_corpus / "own/deeper"):
+        assert cli.main([*export, str(inside)]) == 2
+        assert "inside a corpus" in capsys.readouterr().err
+
+
+def test_a_tokenizer_may_be_a_file_of_any_name(built_corpus, tmp_path, capsys):
+    (tmp_path / "spm.bin").write_bytes((built_corpus / "tokenizer/tokenizer.model").read_bytes())
+    assert cli.main(["tokenizer", "encode", str(tmp_path / "spm.bin"), "--text", "a city"]) == 0
+    assert capsys.readouterr().out.split()

@@ -72,6 +72,8 @@ def test_a_second_run_is_refused_until_unlocked(store):
     assert main(["unlock", "s3://bucket/locked"]) == 0
     with root.lock():
         pass
+    for place in ("s3://bucket/locked", "s3://nobucket/x"):
+        assert main(["unlock", place]) == 1  # nothing was locked there
 
 
 class Busy:

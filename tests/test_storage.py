@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -98,6 +99,28 @@ def test_a_second_holder_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
     holder.communicate()
     with Root(str(tmp_path)).lock():
         pass
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(CorpusmillError, match=r"ledger/lock: this file cannot be locked: No locks"):  # noqa: SIM117
+        with Root(str(tmp_path)).lock():
+            pass
+
+
+def test_a_lock_that_was_unlocked_and_taken_by_another_run_stays():
+    root = Root("memory://unlocked")
+    with root.lock():
+        root.remove("ledger/lock")
+        root.write("ledger/lock", b"another run's")
+    assert root.read("ledger/lock") == b"another run's"
+    root.remove("ledger/lock")
+    with root.lock():
+        root.remove("ledger/lock")
+    assert root.size("ledger/lock") is None
 
 
 def test_json_that_is_none_is_named(tmp_path):

@@ -67,18 +67,36 @@ def with_memory(sub: argparse.ArgumentParser) -> None:
 
 def memory(text: str) -> int:
     """The bytes that --memory means; UsageError on anything else."""
+    if text == "auto":
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return size("--memory", text, " or auto")
+
+
+def size(option: str, text: str, other: str = "") -> int:
+    """The bytes that a size of the command line means: with a unit, or digits alone. UsageError on anything else."""
     from pipeline.config import parse_bytes
     from pipeline.errors import UsageError
 
-    if text == "auto":
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     try:
-        size = parse_bytes(text)
+        found = int(text) if text.strip().isdecimal() else parse_bytes(text)
     except ValueError:
-        size = 0
-    if not isinstance(size, int) or size < 1:
-        raise UsageError(f"--memory takes a size such as 8GB or auto, not {text!r}")
-    return size
+        found = 0
+    if found < 1:
+        raise UsageError(f"{option} takes a size above 0 such as 8GB or 500000{other}, not {text!r}")
+    return int(found)
+
+
+def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
+    """A type of argparse: a whole number from ``least`` to ``most``."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"want a whole number from {least} to {most}, not {text}")
+        return value
+
+    number.__name__ = "whole number"
+    return number
 
 
 def print_json(value: Any) -> None:

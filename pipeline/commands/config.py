@@ -32,6 +32,8 @@ def add(commands: Commands) -> None:
 def _config(options: argparse.Namespace) -> int:
     from pipeline import config
 
+    if options.set and options.what in ("schema", "init"):
+        raise UsageError(f"config {options.what} takes no --set", mend="corpusmill config show FILE --set KEY=VALUE")
     if options.what == "schema":
         print_json(config.schema())
     elif options.what == "init":

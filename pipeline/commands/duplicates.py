@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pipeline.commands.common import Commands, print_json, with_json
+from pipeline.commands.common import Commands, print_json, whole, with_json
 
 
 def add(commands: Commands) -> None:
@@ -17,8 +17,8 @@ def add(commands: Commands) -> None:
         _duplicates,
     )
     duplicates.add_argument("corpus", help="folder or URL of the corpus")
-    duplicates.add_argument("--top", type=int, default=10, metavar="N", help="show the N largest clusters (10)")
-    duplicates.add_argument("--copies", type=int, default=5, metavar="N", help="show N copies of each (5)")
+    duplicates.add_argument("--top", type=whole(0), default=10, metavar="N", help="show the N largest clusters (10)")
+    duplicates.add_argument("--copies", type=whole(0), default=5, metavar="N", help="show N copies of each (5)")
     duplicates.add_argument(
         "--diff", default="", metavar="ID", help="put the copy of this id, or of one that starts so, beside its keeper"
     )
@@ -41,8 +41,7 @@ def _duplicates(options: argparse.Namespace) -> int:
         return 0
     parts, keepers, counts = clusters.sizes(root)
     histogram = clusters.histogram(counts)
-    top = max(options.top, 0)
-    shown = clusters.largest(root, parts, keepers[:top], counts[:top], options.copies)
+    shown = clusters.largest(root, parts, keepers[: options.top], counts[: options.top], options.copies)
     if options.json:
         listed = [{"size": c.size, "keeper": c.keeper, "copies": c.copies} for c in shown]
         print_json({"clusters": len(counts), "histogram": histogram, "largest": listed})

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.commands.common import Commands, print_json, with_json
-from pipeline.errors import CorpusmillError
+from pipeline.errors import CorpusmillError, UsageError
+
+if TYPE_CHECKING:
+    from pipeline.storage import Root
 
 
 def add(commands: Commands) -> None:
@@ -26,15 +30,31 @@ def add(commands: Commands) -> None:
     with_json(export)
 
 
+def _corpus_around(output: Root) -> bool:
+    """Whether a folder is a corpus, or lies in one."""
+    from pipeline.storage import Root
+
+    steps = output.url.split("/")
+    above = range(len(steps), 1 if output.local else 2, -1)
+    return any(Root("/".join(steps[:n])).size("ledger/config.json") is not None for n in above)
+
+
 def _export(options: argparse.Namespace) -> int:
     from pipeline.shards import export
     from pipeline.shards.read import open_shards, read_index
     from pipeline.storage import Root
 
-    folder = Root(options.corpus).path("shards")
-    output = Root(options.output)
+    corpus, output = Root(options.corpus), Root(options.output)
+    if _corpus_around(output):
+        raise UsageError(
+            "a folder inside a corpus: its builds remove what is not theirs",
+            file=output.url,
+            mend="choose another --output",
+        )
+    folder = corpus.path("shards")
+    model = corpus.read("tokenizer/tokenizer.model") if options.format == "nanogpt" else b""
     written = []
-    for split in options.split or sorted(read_index(folder)["splits"]):
+    for split in dict.fromkeys(options.split or sorted(read_index(folder)["splits"])):
         shards = open_shards(folder, split, options.paranoid)
         names = export.names(options.format, split)
         for name in names:
@@ -48,11 +68,11 @@ def _export(options: argparse.Namespace) -> int:
         written += [
             {"path": output.path(name), "tokens": shards.n_tokens, "documents": shards.n_docs} for name in names
         ]
-    if options.format == "nanogpt":
+    if model:
         from tokenizer.encode import load
 
-        model = load(Root(options.corpus).read("tokenizer/tokenizer.model"))
-        pieces = [model.processor.id_to_piece(number) for number in range(model.vocab_size)]
+        loaded = load(model)
+        pieces = [loaded.processor.id_to_piece(number) for number in range(loaded.vocab_size)]
         output.write("meta.pkl", export.nanogpt_meta(pieces))
     if options.json:
         print_json(written)

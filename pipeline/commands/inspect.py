@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pipeline.commands.common import Commands, print_json, with_json
+from pipeline.commands.common import Commands, print_json, whole, with_json
 
 _WIDTH = 40
 _EDITS = ("normalised:", "lines_removed:", "cut_", "pii:")
@@ -29,14 +29,16 @@ def add(commands: Commands) -> None:
     )
     for name in ("kept", "dropped"):
         inspect.add_argument(
-            f"--{name}", nargs="?", type=int, const=5, default=0, metavar="N", help=f"show N {name} documents (5)"
+            f"--{name}", nargs="?", type=whole(0), const=5, default=0, metavar="N", help=f"show N {name} documents (5)"
         )
     inspect.add_argument("--reason", default="", help="only documents dropped for this reason")
     inspect.add_argument("--language", default="", help="only documents of this language")
     inspect.add_argument("--source", default="", help="only documents of this source")
     inspect.add_argument("--id", default="", help="the document of this id, or of an id that starts so")
-    inspect.add_argument("--seed", type=int, default=0, help="seed of the choice of documents (default 0)")
-    inspect.add_argument("--characters", type=int, default=400, metavar="N", help="show N characters of a text (400)")
+    inspect.add_argument("--seed", type=whole(-(2**63)), default=0, help="seed of the choice of documents (default 0)")
+    inspect.add_argument(
+        "--characters", type=whole(0), default=400, metavar="N", help="show N characters of a text (400)"
+    )
     inspect.add_argument(
         "--set",
         action="append",

@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from pipeline.commands.common import Commands, print_json, with_json, with_set
+from pipeline.commands.common import Commands, print_json, whole, with_json, with_set
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,8 +43,12 @@ def _which(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("what", nargs="?", metavar="RUN|TOML", help="a trained run, or a corpus TOML with --run")
     sub.add_argument("--run", dest="run_name", metavar="NAME", help="which [run.NAME] of the TOML; default: the first")
     sub.add_argument("--preset", choices=_PRESETS, help="the settings of a preset")
-    sub.add_argument("--depth", type=int, metavar="N", help="one dial: blocks of a Transformer; width follows")
-    sub.add_argument("--vocab", type=int, metavar="V", help="pieces of the vocabulary; default: the TOML's, or 32,000")
+    sub.add_argument(
+        "--depth", type=whole(1, 1000), metavar="N", help="one dial: blocks of a Transformer; width follows"
+    )
+    sub.add_argument(
+        "--vocab", type=whole(1, 2**32), metavar="V", help="pieces of the vocabulary; default: the TOML's, or 32,000"
+    )
     with_set(sub)
 
 

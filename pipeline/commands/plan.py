@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from pipeline.commands.common import Commands, memory, print_json, with_json, with_memory, with_set
+from pipeline.commands.common import Commands, memory, print_json, size, with_json, with_memory, with_set
 
 
 def add(commands: Commands) -> None:
@@ -28,14 +28,10 @@ def add(commands: Commands) -> None:
 
 def _plan(options: argparse.Namespace) -> int:
     from pipeline.commands.build import workers
-    from pipeline.config import load, parse_bytes
-    from pipeline.errors import UsageError
+    from pipeline.config import load
     from pipeline.plan import estimate
 
-    try:
-        sample = parse_bytes(options.sample)
-    except ValueError as error:
-        raise UsageError(f"--sample: {error}") from None
+    sample = size("--sample", options.sample)
     facts = estimate(load(options.config, options.set), sample, workers(options.workers), memory(options.memory))
     if options.json:
         print_json(facts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -62,7 +63,7 @@ def _load(place: str) -> Model:
     from pipeline.storage import Root, open_input
     from tokenizer.encode import load
 
-    for name in () if place.endswith(".model") else (_MODEL, "tokenizer.model"):
+    for name in () if os.path.isfile(place) or place.endswith(".model") else (_MODEL, "tokenizer.model"):
         if Root(place).size(name) is not None:
             return load(Root(place).read(name))
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from pipeline.commands.common import Commands, print_json, with_json
+from pipeline.commands.common import Commands, print_json, whole, with_json
 from pipeline.errors import CorpusmillError, UsageError
 
 
@@ -25,7 +25,7 @@ def add(commands: Commands) -> None:
     which.add_argument("--title", default="", help="records of this title")
     which.add_argument("--id", default="", help="the record of this document id (hexadecimal)")
     which.add_argument("--text", default="", metavar="SNIPPET", help="records whose text holds this")
-    trace.add_argument("--limit", type=int, default=10, metavar="N", help="records shown at most (default 10)")
+    trace.add_argument("--limit", type=whole(1), default=10, metavar="N", help="records shown at most (default 10)")
     trace.add_argument("--dump", default="", metavar="PATH", help="where the dump file lies now, if it was moved")
     trace.add_argument("--full", action="store_true", help="print texts whole")
     trace.add_argument("--paranoid", action="store_true", help="hash the shard again even if it was verified before")
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
 
 def _trace(options: argparse.Namespace) -> int:
     from pipeline.ledger import Ledger
-    from pipeline.storage import Root
+    from pipeline.storage import Root, is_url
     from pipeline.trace import find, lines, trace_row
 
     query = {name: getattr(options, name) for name in ("url", "title", "id", "text") if getattr(options, name)}
@@ -51,8 +51,8 @@ def _trace(options: argparse.Namespace) -> int:
                 mend="see with corpusmill status which files were read",
             )
     else:
-        folder, shard = os.path.split(options.place)
-        corpus = os.path.dirname(folder) or "."
+        folder, shard = os.path.split(options.place if is_url(options.place) else os.path.abspath(options.place))
+        corpus = os.path.dirname(folder)
         found = [
             trace_row(Root(corpus), shard, options.row, options.token, paranoid=options.paranoid, dump=options.dump)
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline.commands.common import Commands
-from pipeline.errors import UsageError
+from pipeline.errors import CorpusmillError, UsageError
 
 
 def add(commands: Commands) -> None:
@@ -20,6 +20,13 @@ def _unlock(options: argparse.Namespace) -> int:
     from pipeline.storage import Root, is_url
 
     if not is_url(options.corpus):
-        raise UsageError("a local corpus needs no unlocking: its lock ends with the process that held it")
-    Root(options.corpus).remove("ledger/lock")
+        raise UsageError(
+            "a local corpus needs no unlocking: its lock ends with the process that held it",
+            mend="run the command that was refused again",
+        )
+    root = Root(options.corpus)
+    if root.size("ledger/lock") is None:
+        raise CorpusmillError("no lock here", file=root.url, mend="nothing is to do if the URL is right")
+    root.remove("ledger/lock")
+    print(f"unlocked: {root.url}")
     return 0

@@ -113,8 +113,9 @@ def settings(clean: Clean, material: Material) -> dict[str, Any]:
 def _file(path: str) -> File:
     try:
         return File(path.rsplit("/", 1)[-1], path, hashlib.sha256(_read(path)).hexdigest())
-    except FileNotFoundError:
-        raise UsageError("no such file", file=path, mend="correct [clean] in the configuration") from None
+    except OSError as error:
+        cause = "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+        raise UsageError(cause, file=path, mend="correct [clean] in the configuration") from None
 
 
 def _read(path: str) -> bytes:

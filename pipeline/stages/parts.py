@@ -134,10 +134,9 @@ def _reading(root: Root, name: str) -> Iterator[pq.ParquetFile]:
         with root.open(name) as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
             yield parquet
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+        cause = "it is missing" if isinstance(error, FileNotFoundError) else error
         raise CorpusmillError(
-            f"cannot read this part: {error}",
+            f"cannot read this part: {cause}",
             file=root.path(name),
             mend=f"corpusmill verify {root.url} --repair, then build again",
         ) from error

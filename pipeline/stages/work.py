@@ -12,6 +12,7 @@ import time
 import traceback
 from typing import Any
 
+from pipeline import progress
 from pipeline.errors import CorpusmillError, Stopped
 from pipeline.ledger import Ledger, Row, Unit
 from pipeline.memory import peak_memory
@@ -55,11 +56,13 @@ def process(root_url: str, unit: Unit, *known: Any) -> str:
     except Exception as error:  # noqa: BLE001  becomes a failure row and exit status 1; the unit has no row
         cause = f"{type(error).__name__}: {error}"
         value = {"stage": unit.stage, "unit": unit.name, "cause": cause, "traceback": traceback.format_exc()}
-        with contextlib.suppress(CorpusmillError):  # storage that refuses: the driver meets it too, and says so
+        try:
             root.write(failure_name(unit), json.dumps(value, indent=1).encode())
+        except (CorpusmillError, OSError):  # storage that refuses, a full disk
+            progress.say(f"{unit.stage}: {unit.name}: {cause}")
         return cause
     finally:
-        with contextlib.suppress(CorpusmillError):
+        with contextlib.suppress(CorpusmillError, OSError):
             root.remove(claim_name(unit))
 
 
