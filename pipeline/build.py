@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import progress
 from pipeline.config import FILES, Config
 from pipeline.errors import CorpusmillError, UsageError
-from pipeline.ledger import Counts, Ledger, Unit, digest
+from pipeline.ledger import CONFIGURATION, Counts, Ledger, Unit, digest
 from pipeline.shards.format import INDEX, Header
 from pipeline.stages import dedup, encode, ingest, report, shards, tokenizer, train, versions, work
 from pipeline.storage import Root
@@ -80,11 +80,14 @@ class Builder:
         the outcome and in the ledger.
         """
         outcome = Outcome()
+        self._check_claim()  # before anything is written or swept: the folder may be a stranger's
         with self.root.lock():
             self.root.sweep("ledger", *(folder for module in (*STAGES.values(), encode) for folder in module.FOLDERS))
             for name in self.root.sizes("ledger/running"):
                 self.root.remove(name)
-            self._claim()
+            self._check_claim()
+            self._units("ingest")  # a configuration without input leaves no trace
+            self._record_configuration()
             for stage in self._until(last):
                 if stage == train.STAGE and not self.config.run:
                     self.ledger.discard(stage, train.FOLDERS)  # the report tells of configured runs; files stay
@@ -132,12 +135,13 @@ class Builder:
         names = list(STAGES)
         return names[: names.index(last) + 1]
 
-    def _claim(self) -> None:
-        """Record the configuration; refuse a folder that holds anything but this corpus."""
+    def _check_claim(self) -> None:
+        """Refuse a folder that holds anything but this corpus."""
         if not self.config.source:
             raise UsageError("the configuration has no [[source]]", mend="corpusmill config init")
-        known = self.root.read_json("ledger/config.json")
-        if known is None and (strangers := [n for n in self.root.sizes("") if not n.startswith("ledger/")]):
+        known = self.ledger.configuration()
+        built = known is not None or any(self.root.sizes(f"ledger/{stage}") for stage in STAGES)
+        if not built and (strangers := [name for name in self.root.sizes("") if name != "ledger/lock"]):
             raise CorpusmillError(
                 f"not a corpus, and not empty (it has {strangers[0]}): building here could overwrite files",
                 file=self.root.url,
@@ -149,9 +153,11 @@ class Builder:
                 file=self.root.url,
                 mend="set root to another folder, or name to that of the corpus",
             )
+
+    def _record_configuration(self) -> None:
         data = config_record(self.config)
-        if known != data:
-            self.root.write_json("ledger/config.json", data)
+        if self.ledger.configuration() != data:
+            self.root.write_json(CONFIGURATION, data)
 
     def _tidy(self, stage: str) -> None:
         """Remove what no row of a closed stage names, and scratch: a run may have been killed before it did."""
@@ -218,6 +224,7 @@ class Builder:
         key = self._key("shards")
         sizes = {name: row.kept for name, row in self.ledger.committed("dedup").items()}
         self._settle(encode.STAGE, encode.plan(self.config, key, sizes.items()), encode.FOLDERS, self._map)
+        self.ledger.remove_orphans(encode.STAGE, encode.FOLDERS)  # else what a killed run encoded is in the shards too
         encoded = Counts(**(self.ledger.stage(encode.STAGE) or {})["counts"])
         # what the shards are made from, whatever the units: another size of them gives the same shards
         model = self.ledger.content("tokenizer", tokenizer.FOLDERS)
@@ -264,7 +271,8 @@ class Builder:
                     [f"stage {stage}: {len(left)} of {len(units)} units failed; the rest is committed", *lines]
                 ),
                 file=self.root.url,
-                mend=f"see {self.root.path(f'ledger/failed/{stage}')}; the same command retries these units only",
+                mend=f"what each unit says, more in {self.root.path(f'ledger/failed/{stage}')}; then the same command"
+                " does these units only",
             )
         self.ledger.close(stage, key or digest(sorted(unit.key for unit in units)))
         if lost := self.ledger.lost_before(stage):

@@ -67,7 +67,7 @@ def open_corpus(root: Root, changes: list[str]) -> View:
     ledger = Ledger(root)
     if ledger.stage("ingest") is None:
         raise CorpusmillError("the ingest stage is not complete here", file=root.url, mend="corpusmill build CONFIG")
-    recorded = dict(root.read_json("ledger/config.json")["config"]["clean"])
+    recorded = dict(Ledger(root).settings()["clean"])
     # The files that these steps read are not part of a corpus, only what they decided.
     if recorded.get("pii"):
         recorded["pii"] = {**recorded["pii"], "key": "not recorded"}

@@ -17,6 +17,9 @@ from typing import Any, NamedTuple
 from pipeline.errors import CorpusmillError
 from pipeline.storage import Root
 
+CONFIGURATION = "ledger/config.json"
+"""The configuration of the last build and its digest, as `pipeline.build.config_record` gives them."""
+
 
 def digest(value: Any) -> str:
     """SHA-256 (hex) of a JSON value in canonical form: the same value always gives the same digest."""
@@ -179,13 +182,37 @@ class Ledger:
                 "no corpus here: there is no ledger", file=self.root.url, mend="corpusmill build CONFIG"
             )
 
+    def configuration(self) -> dict[str, Any] | None:
+        """What the corpus was last built from, with its digest; None before that."""
+        value: dict[str, Any] | None = self.root.read_json(CONFIGURATION)
+        if value is None:
+            return None
+        config = value.get("config") if isinstance(value, dict) and "digest" in value else None
+        if not isinstance(config, dict) or not {"name", "source"} <= config.keys():
+            raise CorpusmillError(
+                "not the record of a configuration",
+                file=self.root.path(CONFIGURATION),
+                mend="delete it; the next build writes it anew",
+            )
+        return value
+
+    def settings(self) -> dict[str, Any]:
+        """The configuration that the corpus was last built from."""
+        if (known := self.configuration()) is None:
+            raise CorpusmillError("no configuration is recorded", file=self.root.url, mend="corpusmill build CONFIG")
+        found: dict[str, Any] = known["config"]
+        return found
+
     @staticmethod
     def _row_name(stage: str, unit: str) -> str:
         return f"ledger/{stage}/{unit}.json"
 
     def units(self, stage: str) -> list[str]:
         """The names of all committed units of a stage, ascending."""
-        return sorted(name.rsplit("/", 1)[1].removesuffix(".json") for name in self.root.sizes(f"ledger/{stage}"))
+        names = self.root.sizes(f"ledger/{stage}")
+        if strays := [name for name in names if not name.endswith(".json")]:
+            raise CorpusmillError("not a row of the ledger", file=self.root.path(strays[0]), mend="delete it")
+        return sorted(name.rsplit("/", 1)[1].removesuffix(".json") for name in names)
 
     def rows(self, stage: str) -> Iterator[Row]:
         """All committed rows of a stage, by ascending name of the unit, read one by one."""
@@ -210,7 +237,12 @@ class Ledger:
             raise CorpusmillError(
                 "this ledger row is missing", file=self.root.path(name), mend="build the corpus again"
             )
-        return Row.from_json(value, self.root.path(name))
+        row = Row.from_json(value, self.root.path(name))
+        if row.unit != unit:
+            raise CorpusmillError(
+                f"this is the row of {row.unit}, under another name", file=self.root.path(name), mend="delete it"
+            )
+        return row
 
     def forget(self, stage: str, unit: str) -> None:
         """Remove the row of a unit, if there is one."""
@@ -307,7 +339,11 @@ class Ledger:
 
     def stage(self, stage: str) -> dict[str, Any] | None:
         """The stage row, or None while the stage is not complete."""
-        return self.root.read_json(f"ledger/{stage}.json")
+        name = f"ledger/{stage}.json"
+        row: dict[str, Any] | None = self.root.read_json(name)
+        if row is None or (isinstance(row, dict) and row.keys() >= {"key", "units", "counts", "faults", "digest"}):
+            return row
+        raise CorpusmillError("not the row of a stage", file=self.root.path(name), mend="delete it and build again")
 
     def content(self, stage: str, folders: tuple[str, ...]) -> str:
         """The digest of a closed stage's parts in ``folders``: what the next stage depends on.
@@ -337,6 +373,7 @@ class Ledger:
 
     def reopen(self, stage: str) -> None:
         """Forget that a stage was complete (before its units change)."""
+        self._closed.pop(stage, None)  # the row it gets again may be the same though its units' rows were not all there
         self.root.remove(f"ledger/{stage}.json")
 
 

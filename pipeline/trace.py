@@ -198,7 +198,7 @@ def _passed(root: Root, values: dict[str, Any]) -> dict[str, Any]:
 
     Without what only files beside the configuration could say (benchmarks, flagged words).
     """
-    settings = root.read_json("ledger/config.json")["config"]["clean"]
+    settings = Ledger(root).settings()["clean"]
     for name in ("decontaminate", "flagged_words", "pii"):
         settings.pop(name, None)
     try:
@@ -222,7 +222,7 @@ def _token(root: Root, text: str, number: int, expected: int) -> dict[str, Any]:
     if expected in (model.special_ids.get("bos"), model.special_ids.get("eos")):
         return {"number": number, "id": expected, "piece": model.processor.id_to_piece(expected), "characters": ""}
     spans = encode.spans(text, model)
-    has_bos = root.read_json("ledger/config.json")["config"]["shards"].get("bos", False)
+    has_bos = Ledger(root).settings()["shards"].get("bos", False)
     piece, begin, end = spans[number - has_bos]
     found = model.processor.piece_to_id(piece)
     if found != expected:
@@ -259,7 +259,7 @@ def _place(root: Root, found: Found, dump: str) -> dict[str, Any]:
 
 def _original(root: Root, values: dict[str, Any], place: dict[str, Any]) -> str:
     """The page as it stands in the dump, read again."""
-    formats = {s["name"]: s["format"] for s in root.read_json("ledger/config.json")["config"]["source"]}
+    formats = {s["name"]: s["format"] for s in Ledger(root).settings()["source"]}
     if formats[values["source"]] == "wikimedia":
         from pipeline.parse.mediawiki_reader import find_page
 

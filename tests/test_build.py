@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import importlib.util
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from pipeline.ledger import Unit
 from pipeline.report.funnel import funnel
 from pipeline.schema import DOCUMENTS, DROPPED, DUPLICATES
 from pipeline.shards.read import open_shards
-from pipeline.stages import dedup
+from pipeline.stages import dedup, encode
 from pipeline.storage import Root
 from pipeline.verify import verify
 from tests.corpus import DATA, command, copy, corpusmill, digests, write_config
@@ -469,6 +470,74 @@ def test_only_a_corpus_of_this_name_or_an_empty_folder_is_built_in(tmp_path):
         Builder(load(str(config), ['name="other"'])).build("ingest")
     with pytest.raises(UsageError, match=r"no \[\[source\]\]"):
         Builder(load(str(config), ["source=[]"])).build("ingest")
+
+
+def test_a_stranger_s_folder_is_left_as_it_was(tmp_path):
+    config = write_config(tmp_path, ONE)
+    mine = [tmp_path / "corpus" / name for name in ("documents/.tmp-notes.txt", "documents/a", "ledger/running/2024")]
+    for path in mine:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    with pytest.raises(CorpusmillError, match="not a corpus, and not empty"):
+        Builder(load(str(config))).build("ingest")
+    assert sorted(path for path in (tmp_path / "corpus").rglob("*") if path.is_file()) == sorted(mine)
+
+
+def test_what_was_encoded_from_units_that_are_gone_is_not_in_the_shards(tmp_path):
+    config = write_config(tmp_path, {"wiki": ["enwiki-20141107-*", "itwiki-*"]})
+    Builder(load(str(config))).build("tokenizer")
+    builder = Builder(load(str(config)))
+    sizes = {row.unit: row.counts.kept for row in builder.ledger.rows("dedup")}
+    for unit in encode.plan(builder.config, "key", sizes.items()):
+        encode.process(builder.root, unit)  # killed before the row is written
+    config = write_config(tmp_path, ONE)
+    Builder(load(str(config))).build("shards")
+    assert verify(Root(str(tmp_path / "corpus"))).damage == []
+
+
+@pytest.mark.parametrize("stage", ["ingest", "dedup"])
+def test_a_lost_row_is_made_again_by_one_build(tmp_path, stage):
+    config = write_config(tmp_path, {"wiki": ["enwiki-20141107-*", "itwiki-*"]})
+    Builder(load(str(config))).build("shards")
+    before = digests(tmp_path / "corpus")
+    next((tmp_path / f"corpus/ledger/{stage}").glob("wiki--it*")).unlink()
+    Builder(load(str(config))).build("shards")
+    assert digests(tmp_path / "corpus") == before
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"config": {}, "digest": ""}'])
+@pytest.mark.parametrize("name", ["config", "ingest", "dedup"])
+def test_a_spoilt_ledger_file_is_refused_and_its_own_mend_mends_it(tmp_path, built, name, text):
+    config = load(str(built), [f'root="{copy(built.parent / "corpus", tmp_path / "corpus")}"'])
+    path = tmp_path / f"corpus/ledger/{name}.json"
+    path.write_text(text)
+    with pytest.raises(CorpusmillError, match=re.escape(path.name)) as error:
+        Builder(config).build("shards")
+    assert "delete" in error.value.mend
+    path.unlink()
+    Builder(config).build("shards")
+    assert verify(Root(config.root)).damage == []
+
+
+def test_a_refused_build_leaves_the_recorded_configuration(tmp_path, built):
+    config = write_config(tmp_path, ONE)
+    Builder(load(str(config))).build("ingest")
+    path = tmp_path / "corpus/ledger/config.json"
+    before = path.read_bytes()
+    with pytest.raises(CorpusmillError):
+        Builder(load(str(config), ['source.0.paths=["nothing*"]', "seed=5"])).build("ingest")
+    assert path.read_bytes() == before
+
+
+def test_a_row_under_another_name_is_named(tmp_path, built):
+    config = load(str(built), [f'root="{copy(built.parent / "corpus", tmp_path / "corpus")}"'])
+    row = next((tmp_path / "corpus/ledger/ingest").glob("*.json"))
+    stray = row.with_name("copy.json")
+    stray.write_bytes(row.read_bytes())
+    with pytest.raises(CorpusmillError, match=r"copy\.json"):
+        Builder(config).build("ingest")
+    assert any("copy.json" in damage for damage in verify(Root(config.root), repair=True).damage)
+    assert not stray.exists()
 
 
 def test_what_a_killed_run_left_is_tidied_and_strays_are_mended_by_a_build(tmp_path):

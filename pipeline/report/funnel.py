@@ -13,7 +13,7 @@ BASELINES = (("unigram", "unigram"), ("trigram", "ngram"))
 def funnel(root: Root) -> dict[str, Any]:
     """Everything the ledger says about a corpus: config, stages, counts by source, faults, shards, runs."""
     ledger = Ledger(root)
-    config = root.read_json("ledger/config.json") or {"config": {}, "digest": ""}
+    config = Ledger(root).configuration() or {"config": {}, "digest": ""}
     closed = {stage: ledger.stage(stage) for stage in ("ingest", "dedup", "tokenizer", "shards", "train")}
     stages = {stage: value for stage, value in closed.items() if value}
     sources: dict[str, dict[str, int]] = {}

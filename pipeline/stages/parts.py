@@ -109,13 +109,13 @@ def write_file(root: Root, name: str, data: bytes) -> dict[str, Any]:
 
 def read_batches(root: Root, name: str, columns: list[str] | None = None, rows: int = 4096) -> Iterator[pa.RecordBatch]:
     """The rows of a committed Parquet part; a damaged part is refused by name."""
-    with _reading(root, name) as parquet:
+    with reading(root, name) as parquet:
         yield from parquet.iter_batches(batch_size=rows, columns=columns)
 
 
 def read_rows(root: Root, name: str, rows: np.ndarray, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """Some rows (ascending numbers) of a committed Parquet part, in order; row groups without any are not read."""
-    with _reading(root, name) as parquet:
+    with reading(root, name) as parquet:
         first = 0
         for group in range(parquet.num_row_groups):
             last = first + parquet.metadata.row_group(group).num_rows
@@ -129,7 +129,8 @@ def read_rows(root: Root, name: str, rows: np.ndarray, columns: list[str]) -> It
 
 
 @contextlib.contextmanager
-def _reading(root: Root, name: str) -> Iterator[pq.ParquetFile]:
+def reading(root: Root, name: str) -> Iterator[pq.ParquetFile]:
+    """Open a committed Parquet part; a damaged one is refused by name."""
     try:
         with root.open(name) as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
             yield parquet

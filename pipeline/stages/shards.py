@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.config import Config
 from pipeline.ledger import Counts, Ledger, Row, Unit, digest
@@ -18,7 +16,7 @@ from pipeline.schema import ENCODED, ID_BYTES
 from pipeline.shards.format import INDEX, Header, build_index, index_bytes, shard_name
 from pipeline.shards.write import write_shard
 from pipeline.stages.encode import SPLITS, TRAIN
-from pipeline.stages.parts import write_file
+from pipeline.stages.parts import reading, write_file
 from pipeline.storage import Root
 
 STAGE = "shards"
@@ -110,7 +108,7 @@ def _find(root: Root, split: str, low: int, last: int, columns: list[str]) -> It
     """Row groups of all exchange files that can hold keys of [low, last] of a split, in the order of file names."""
     split_column, key_column = ENCODED.get_field_index("split"), ENCODED.get_field_index("key")
     for name in root.sizes("encoded"):
-        with _opened(root, name) as parquet:
+        with reading(root, name) as parquet:
             for i in range(parquet.num_row_groups):
                 group = parquet.metadata.row_group(i)
                 keys = group.column(key_column).statistics
@@ -121,15 +119,9 @@ def _find(root: Root, split: str, low: int, last: int, columns: list[str]) -> It
 def _read(root: Root, places: list[Place], columns: list[str]) -> Iterator[pa.Table]:
     """Row groups that were found, in the same order."""
     for name, of_file in itertools.groupby(places, lambda place: place[0]):
-        with _opened(root, name) as parquet:
+        with reading(root, name) as parquet:
             for _, i in of_file:
                 yield parquet.read_row_group(i, columns)
-
-
-@contextmanager
-def _opened(root: Root, name: str) -> Iterator[pq.ParquetFile]:
-    with root.open(name) as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
-        yield parquet
 
 
 def process(root: Root, unit: Unit) -> Row:

@@ -41,7 +41,7 @@ def test_a_full_disk_is_refused_and_the_same_command_goes_on(built, built_corpus
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=200, preexec_fn=small_files)
     assert done.returncode == 1
     assert "train-00000-of-00001.arrow: OSError: [Errno 27] File too large" in done.stderr
-    assert "the same command retries these units only" in done.stderr
+    assert "the same command does these units only" in done.stderr
     assert not (corpus / "shards/index.json").exists()
     assert list(corpus.rglob(".tmp-*")) == []
     with pytest.raises(CorpusmillError, match="index is missing") as caught:
