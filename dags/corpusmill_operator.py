@@ -155,6 +155,8 @@ class StageOperator(_Command, BaseOperator):
         """Run the command; the shards' asset learns which corpus has them."""
         arguments = ["build", self.config, "--until", self.stage, self.workers, self.corpus]
         _, result = self.run_command(arguments, (DONE, DAMAGED))
+        if "stopped" in result:
+            raise RuntimeError(f"{result['stopped']}; a retry goes on from there")
         for stage, what in result["stages"].items():
             self.log.info("%-12s%s", stage, what)
         for unit, fault in result["faults"].items():

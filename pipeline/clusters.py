@@ -99,7 +99,11 @@ def find_copy(root: Root, start: str) -> tuple[dict[str, Any], dict[str, Any]]:
                     if row["keeper_part"] is not None:
                         keeper = _document(root, row.pop("keeper_part"), row.pop("keeper_row"))
                         return _plain({**row, "part": part}), keeper
-    raise CorpusmillError(f"no duplicate has an id that starts with {start!r}", file=root.url)
+    raise CorpusmillError(
+        f"no duplicate has an id that starts with {start!r}",
+        file=root.url,
+        mend=f"see their ids: corpusmill duplicates {root.url}",
+    )
 
 
 def text_of(root: Root, member: dict[str, Any]) -> str:

@@ -577,14 +577,19 @@ def test_training_that_is_told_to_stop_saves_and_has_not_failed(tmp_path, built,
     config = tmp_path / "corpus.toml"
     config.write_text(built.read_text())
     corpus = copy(built_corpus, tmp_path / "corpus")
-    asked = command("train", config, "--set", "run.lstm.steps=1000000")
-    with subprocess.Popen(asked, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    asked = command("train", config, "--json", "--set", "run.lstm.steps=1000000")
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         told = []
         for line in process.stderr:
             told.append(line)
             if line.startswith("train lstm: step"):
                 process.send_signal(signal.SIGTERM)
+        printed = json.loads(process.stdout.read())
     assert process.returncode == 0, told
+    assert "stopped at step" in printed["stopped"]
+    before = dict.fromkeys(("ingest", "dedup", "tokenizer", "shards"), "done")
+    assert (printed["stages"], printed["faults"]) == ({**before, "train": "stopped"}, {})
+    assert printed["funnel"]["stages"]["ingest"]["counts"]["read"] > 0
     assert any("stopped at step" in line for line in told)
     assert any("the same command goes on from the checkpoint" in line for line in told)
     assert list(corpus.glob("runs/lstm/checkpoints/latest"))

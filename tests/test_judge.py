@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.clean import quality, stats
 from pipeline.config import Clean
-from pipeline.errors import CorpusmillError, UsageError
+from pipeline.errors import CorpusmillError, InputError, UsageError
 from pipeline.ledger import Counts, digest
 from pipeline.parse.record import Parsed
 from pipeline.stages import judge
@@ -304,3 +304,19 @@ def test_accounts_hold_for_any_rules(records, clean):
     assert other.kept.equals(found.kept)
     assert other.dropped.equals(found.dropped)
     assert other.amounts == found.amounts
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "clean", "cause"),
+    [
+        ("fl.txt", b"a\xff", {"flagged_words": {"en": "FILE"}}, "at byte 1: not UTF-8"),
+        ("bm.jsonl", b'{"a":1}\n{"b"', {"decontaminate": {"paths": ["FILE"]}}, "at byte 8: not a line of JSON"),
+        ("bm.parquet", b"PAR1", {"decontaminate": {"paths": ["FILE"]}}, "not a Parquet file"),
+    ],
+)
+def test_a_file_of_clean_that_cannot_be_read_is_refused_with_what_mends_it(tmp_path, name, data, clean, cause):
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=cause) as refused:
+        a_judge(**json.loads(json.dumps(clean).replace("FILE", str(path))))
+    assert refused.value.mend

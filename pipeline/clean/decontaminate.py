@@ -17,6 +17,7 @@ from pipeline.dedup.shingles import shingles, word_hashes
 from pipeline.errors import InputError, UsageError
 from pipeline.storage import open_input
 
+_MEND = "correct the file, or clean.decontaminate.paths"
 NGRAM = 13
 
 
@@ -132,7 +133,7 @@ def read_items(path: str, data: bytes | None = None) -> Iterator[tuple[str, str]
         try:
             rows = iter(pq.read_table(io.BytesIO(data)).to_pylist())
         except pa.ArrowException as error:
-            raise InputError(f"not a Parquet file: {error}", file=path) from error
+            raise InputError(f"not a Parquet file: {error}", file=path, mend=_MEND) from error
     elif name.endswith((".jsonl", ".json")):
         rows = _json_rows(data, path)
     else:
@@ -150,7 +151,7 @@ def _json_rows(data: bytes, path: str) -> Iterator[Any]:
             try:
                 yield json.loads(line)
             except ValueError as error:
-                raise InputError(f"not a line of JSON: {error}", file=path, offset=offset) from error
+                raise InputError(f"not a line of JSON: {error}", file=path, offset=offset, mend=_MEND) from error
         offset += len(line) + 1
 
 

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from pipeline.commands.common import Commands, memory, print_json, with_json, with_memory, with_set
-from pipeline.errors import UsageError
+from pipeline.errors import Stopped, UsageError
 
 _STAGES = {
     "ingest": "parse and clean the dumps into documents/",
@@ -83,7 +83,17 @@ def _build(options: argparse.Namespace) -> int:
         else:
             _print_plan(plan)
         return 0
-    outcome = builder.build(options.until)
+    try:
+        outcome = builder.build(options.until)
+    except Stopped as stop:
+        if options.json:  # a program learns what is done so far; the exit status is that of a run that did not fail
+            facts = funnel(builder.root)
+            faults = facts["stages"]["ingest"]["faults"]
+            done = dict.fromkeys(facts["stages"], "done") | {"train": "stopped"}
+            print_json(
+                {"corpus": config.root, "stopped": stop.cause, "stages": done, "faults": faults, "funnel": facts}
+            )
+        raise
     facts = funnel(Root(config.root))
     if options.json:
         print_json({"corpus": config.root, "stages": outcome.stages, "faults": outcome.faults, "funnel": facts})

@@ -388,7 +388,12 @@ def read_records(
                 bad |= record.type == ""
                 yield record
         if bad and not good and start == 0 and (stop is None or stop >= stream.size):
-            raise InputError("no WARC or ARC record in this file", file=path, offset=0)
+            raise InputError(
+                "no WARC or ARC record in this file",
+                file=path,
+                offset=0,
+                mend="fetch the file again, or correct paths of the [[source]]",
+            )
         if size is not None and size != stream.size:
             cause = f"the file has {stream.size} bytes and the publisher's has {size}"
             raise InputError(cause, file=path, offset=min(size, stream.size), mend="fetch the file again")

@@ -86,16 +86,23 @@ def read_dictionary(raw: BinaryIO, path: str) -> Any:
         return None
     size = int.from_bytes(head[4:], "little")
     if size > MAX_DICTIONARY:
-        raise InputError(f"a zstd dictionary of {size} bytes is refused (limit {MAX_DICTIONARY})", file=path, offset=0)
+        raise InputError(
+            f"a zstd dictionary of {size} bytes is refused (limit {MAX_DICTIONARY})",
+            file=path,
+            offset=0,
+            mend="compress the file again with a smaller dictionary, or none",
+        )
     data = raw.read(size)
     if len(data) < size:
-        raise InputError("truncated inside the zstd dictionary", file=path, offset=0)
+        raise InputError("truncated inside the zstd dictionary", file=path, offset=0, mend="fetch the file again")
     try:
         if data[:4] == ZSTD_MAGIC:
             data = zstandard.ZstdDecompressor().decompress(data, max_output_size=MAX_DICTIONARY)
         return zstandard.ZstdCompressionDict(data)
     except zstandard.ZstdError as fault:
-        raise InputError(f"corrupt zstd dictionary: {fault}", file=path, offset=0) from None
+        raise InputError(
+            f"corrupt zstd dictionary: {fault}", file=path, offset=0, mend="fetch the file again"
+        ) from None
 
 
 def compression(raw: BinaryIO, path: str) -> str:
@@ -111,7 +118,12 @@ def compression(raw: BinaryIO, path: str) -> str:
         return "zstd"
     name = path.lower()
     if name.endswith((".gz", ".zst")) and not head.isalpha():
-        raise InputError("the name says compressed and the first bytes do not", file=path, offset=0)
+        raise InputError(
+            "the name says compressed and the first bytes do not",
+            file=path,
+            offset=0,
+            mend="fetch the file again, or correct its name",
+        )
     return ""
 
 

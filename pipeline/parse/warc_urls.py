@@ -93,7 +93,11 @@ class UrlFilter:
         if path.is_dir():
             found = [p for p in sorted(path.rglob("*")) if p.name in ("domains", "urls") and p.is_file()]
             if not found:
-                raise UsageError(f"no lists named domains or urls in the blocklist folder {path}")
+                raise UsageError(
+                    "no lists named domains or urls in this folder of blocklists",
+                    file=str(path),
+                    mend="correct blocklists of the [[source]]",
+                )
             for part in found:
                 lines = _lines(part)
                 if part.name == "domains":
@@ -112,7 +116,7 @@ class UrlFilter:
                     self.domains.add(entry.rstrip("."))
             self.suffixes += tuple(suffixes)
         else:
-            raise UsageError(f"no such blocklist: {path}")
+            raise UsageError("no such blocklist", file=str(path), mend="correct blocklists of the [[source]]")
 
 
 def content(path: str) -> str:

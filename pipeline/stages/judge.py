@@ -337,7 +337,9 @@ def _text(file: File) -> str:
     try:
         return file.read().decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8: {error.reason}", file=file.path, offset=error.start) from error
+        raise InputError(
+            f"not UTF-8: {error.reason}", file=file.path, offset=error.start, mend="save the file as UTF-8"
+        ) from error
 
 
 def _benchmark(ngram: int, material: Material) -> decontaminate.Benchmark:

@@ -1,7 +1,9 @@
 """The DAGs in a real Airflow: what they are, and each of them end to end against a mirror, with the real command."""
 
 import json
+import os
 import shlex
+import subprocess
 import sys
 from urllib.parse import quote
 
@@ -270,3 +272,23 @@ def test_models_are_trained_and_the_report_is_linked(runs, place):
     assert trained["links"] == {"model.report[0]": f"file://{quote(str(report))}"}
     assert report.stat().st_size > 0
     assert (place / "corpus/ledger/train.json").exists()
+
+
+def test_a_build_that_was_told_to_stop_is_no_success(airflow_python, tmp_path):
+    """What `build --json` prints then has "stopped"; the task fails, so that a retry goes on."""
+    said = '{"stopped": "run lstm stopped at step 3", "stages": {"train": "stopped"}}'
+    fake = tmp_path / "corpusmill"
+    fake.write_text(f"#!/bin/sh\necho {shlex.quote(said)}\n")
+    fake.chmod(0o755)
+    code = (
+        "from corpusmill_operator import StageOperator\n"
+        "StageOperator(task_id='t', stage='train', config='c', corpus='', workers='').execute({})"
+    )
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW", "PYTHON"))}
+    ours = {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW_VAR_CORPUSMILL_COMMAND": str(fake),
+        "PYTHONPATH": str(ROOT / "dags"),
+    }
+    done = subprocess.run([airflow_python, "-c", code], env={**kept, **ours}, capture_output=True, text=True)
+    assert "RuntimeError: run lstm stopped at step 3; a retry goes on from there" in done.stderr

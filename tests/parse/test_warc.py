@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import io
 import itertools
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.parse import warc
+from pipeline.parse.warc_stream import ZSTD_DICTIONARY, ZSTD_MAGIC, compression, read_dictionary
 from tests.shared import SHARED, shared
 
 ARCHIVES = sorted(p for p in (SHARED / "warc").rglob("*") if p.is_file()) if SHARED.exists() else []
@@ -422,3 +424,22 @@ def test_zstd_frames_with_a_shared_dictionary(tmp_path: Path, packed: bool) -> N
     path.write_bytes(path.read_bytes()[: len(head) - 5])
     with pytest.raises(InputError):
         summary(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "cause"),
+    [
+        ("a.warc.zst", ZSTD_DICTIONARY + b"\xff" * 4, "is refused"),
+        ("a.warc.zst", ZSTD_DICTIONARY + b"\x09\0\0\0" + b"half", "truncated inside the zstd dictionary"),
+        ("a.warc.zst", ZSTD_DICTIONARY + b"\x08\0\0\0" + ZSTD_MAGIC + b"none", "corrupt zstd dictionary"),
+        ("a.warc.gz", b"1234", "the name says compressed"),
+    ],
+)
+def test_an_archive_whose_head_is_wrong_is_refused_with_what_mends_it(name, data, cause):
+    def look(raw):
+        read_dictionary(raw, name)
+        compression(raw, name)
+
+    with pytest.raises(InputError, match=cause) as refused:
+        look(io.BytesIO(data))
+    assert refused.value.mend

@@ -62,3 +62,11 @@ def test_wrong_rules_are_refused(tmp_path: Path) -> None:
 def test_a_hostile_pattern_and_url_take_linear_time() -> None:
     unwanted = UrlFilter(UrlRules(patterns=("(a+)+$",)))
     assert unwanted.reason("https://example.org/" + "a" * 100_000 + "!") == ""
+
+
+def test_a_blocklist_that_is_not_there_is_refused_with_what_mends_it(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("absent", "empty"):
+        with pytest.raises(UsageError, match=f"{name}: no ") as refused:
+            UrlFilter(UrlRules(blocklists=(str(tmp_path / name),)))
+        assert refused.value.mend
