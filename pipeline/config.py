@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from pipeline.clean import flagged, language, normalise, quality
 from pipeline.clean.decontaminate import NGRAM
@@ -21,6 +21,7 @@ from pipeline.errors import UsageError
 from pipeline.parse import html_options
 from pipeline.parse.warc_urls import UrlFilter, UrlRules
 from pipeline.parse.wikitext_options import Options as Rendering
+from pipeline.section import Section
 from pipeline.sources.settings import Fetch
 from pipeline.storage import is_url
 from train.config import TrainConfig
@@ -60,14 +61,8 @@ def parse_bytes(value: Any) -> Any:
     return value
 
 
-Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0, lt=2**63)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._]*(-[A-Za-z0-9._]+)*$")]  # "--" parts names of units
-
-
-class Section(BaseModel):
-    """A table of the TOML: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Wikitext(Section):
@@ -364,8 +359,8 @@ class MinHash(Section):
     permutations: int | None = Field(None, ge=1, le=4096, description="with threshold: bands x rows at most (112)")
     ngram: int = Field(5, ge=1, description="words or characters a shingle")
     unit: Literal["word", "char"] = Field("word", description="what shingles are made of")
-    bands: int = Field(14, ge=1, description="bands of the signature")
-    rows: int = Field(8, ge=1, description="rows a band")
+    bands: int = Field(14, ge=1, le=4096, description="bands of the signature")
+    rows: int = Field(8, ge=1, le=4096, description="rows a band")
     seed: int = Field(1, ge=0, lt=2**32, description="seed of the permutations")
     fold_case: bool = Field(True, description="upper and lower case are equal")
     fold_digits: bool = Field(False, description="digits are equal: pages that differ in numbers alone are copies")
@@ -391,6 +386,12 @@ class MinHash(Section):
         elif "permutations" in values and "threshold" not in values:
             raise ValueError("permutations says how many threshold may use; without it bands x rows are the number")
         return values
+
+    @model_validator(mode="after")
+    def _fits(self) -> MinHash:
+        if self.bands * self.rows > 4096:
+            raise ValueError(f"{self.bands} bands x {self.rows} rows are more than 4096 permutations")
+        return self
 
     def params(self) -> MinHashParams:
         """The parameters as the deduplication code takes them."""
@@ -437,7 +438,7 @@ class Tokenizer(Section):
         "", description="a SentencePiece model of your own instead of training one; a path from the TOML's folder"
     )
     kind: Literal["unigram", "bpe"] = Field("unigram", description="SentencePiece model type")
-    vocab_size: int = Field(8000, ge=16, le=2**31, description="pieces, special ones included")
+    vocab_size: int = Field(8000, ge=16, lt=2**31, description="pieces, special ones included")
     sample: Bytes = Field(200_000_000, description="UTF-8 bytes of text to train on, at most")
     temperature: float = Field(
         1.0, ge=1.0, description="languages are sampled by bytes**(1/temperature); 1: as they come"
@@ -564,7 +565,7 @@ def _read(path: str) -> dict[str, Any]:
             return tomllib.load(file)
     except FileNotFoundError:
         raise UsageError("no such configuration", file=path, mend="corpusmill config init > corpus.toml") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also an integer of thousands of digits, brackets in brackets
         raise UsageError(f"not valid TOML: {error}", file=path) from None
     except OSError as error:
         raise UsageError(f"cannot read the configuration: {error.strerror}", file=path) from None
@@ -602,6 +603,8 @@ def _override(values: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         value = text
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--set {key}: {error}") from None
     *parents, last = key.strip().split(".")
     place: Any = values
     for step in [*parents, last][:-1]:

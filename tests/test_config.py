@@ -61,6 +61,25 @@ def test_an_unknown_key_is_refused_with_the_nearest_right_name(tmp_path, text, w
         '[clean.normalise]\nchanges = ["tabs"]',
         'name = "a b"',
         "not toml",
+        "unit = true",
+        f"unit = 1{'0' * 40}",
+        pytest.param(f"unit = 1{'0' * 5000}", id="digits"),
+        pytest.param(f"name = {'[' * 3000}", id="brackets"),
+        "[shards]\ntokens = true",
+        '[[source]]\nname = "a"\nformat = "wikimedia"\npaths = ["x"]\nnamespaces = [true]',
+        '[[clean.rules]]\nstatistic = "words"\nmin = nan',
+        '[[clean.rules]]\nstatistic = "words"\nmax = inf',
+        '[[clean.rules]]\nstatistic = "words"\nmin = true',
+        "[tokenizer.weights]\nen = inf",
+        "[tokenizer.weights]\nen = true",
+        "[tokenizer]\nvocab_size = 2147483648",
+        "[dedup.minhash]\nbands = 3000000000",
+        "[dedup.minhash]\nbands = 128\nrows = 64",
+        "[fetch]\ntimeout = inf",
+        "[run.a]\nsteps = true",
+        "[run.a]\npreset = 'laptop-lstm'\ndepth = 4",
+        WIKI.replace("wikimedia", "warc").replace("wikitext", "web") + "memory = '20 MB'",
+        WIKI.replace("wikimedia", "warc").replace("wikitext", "web") + "timeout = inf",
         '[[source]]\nname = "a"\nformat = "warc"\npaths = []',
         2 * '[[source]]\nname = "a"\nformat = "warc"\npaths = ["x"]\n',
         '[run.a.model]\nkind = "lstm"\nheads = 4',
@@ -83,7 +102,18 @@ def test_overrides_reach_tables_and_lists(tmp_path):
     assert found.root == str(tmp_path / "elsewhere")
 
 
-@pytest.mark.parametrize("override", ["nothing", "clean.rules.4.min=1", "=3", "name.deeper=1"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        pytest.param(f"x=1{'0' * 5000}", id="digits"),
+        pytest.param(f"x={'[' * 3000}", id="brackets"),
+        "unit=true",
+        "nothing",
+        "clean.rules.4.min=1",
+        "=3",
+        "name.deeper=1",
+    ],
+)
 def test_an_override_that_fits_nowhere_is_refused(tmp_path, override):
     with pytest.raises(UsageError):
         load_text(tmp_path, '[[clean.rules]]\nstatistic = "words"\nmin = 3\n', [override, *(["x=1"])])

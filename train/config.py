@@ -6,18 +6,16 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
+
+from pipeline.section import Section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RopeScaling(_Section):
+class RopeScaling(Section):
     """Rotary positions for a context longer than the wavelengths were made for."""
 
     kind: Literal["linear", "ntk"] = Field(
@@ -27,7 +25,7 @@ class RopeScaling(_Section):
     factor: float = Field(ge=1, description="how many times longer the context becomes")
 
 
-class TransformerConfig(_Section):
+class TransformerConfig(Section):
     """A decoder Transformer: pre-norm RMSNorm, rotary positions, SwiGLU, tied embeddings."""
 
     kind: Literal["transformer"] = "transformer"
@@ -69,7 +67,7 @@ class TransformerConfig(_Section):
         return self
 
 
-class RecurrentConfig(_Section):
+class RecurrentConfig(Section):
     """An RNN (tanh), LSTM or GRU whose state is carried from batch to batch; tied embeddings."""
 
     kind: Literal["rnn", "lstm", "gru"]
@@ -89,7 +87,7 @@ class RecurrentConfig(_Section):
     attention_window: int = Field(default=64, ge=1, description="past states that attention sees")
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Section):
     """Weight decay touches matrices, not gains and biases."""
 
     kind: Literal["adamw", "adam", "sgd", "rmsprop", "muon"] = Field(
@@ -109,7 +107,7 @@ class OptimizerConfig(_Section):
     )
 
 
-class ScheduleConfig(_Section):
+class ScheduleConfig(Section):
     """Linear warm-up, then down to a share of the peak."""
 
     kind: Literal["cosine", "linear", "constant"] = Field(default="cosine", description="the way down; constant: none")
@@ -163,7 +161,7 @@ def at_depth(depth: int) -> dict[str, Any]:
     }
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """One run. Tokens trained on = steps * batch * context."""
 
     preset: Literal["laptop", "laptop-lstm", "gpu", "124m"] | None = Field(
@@ -215,6 +213,9 @@ class TrainConfig(_Section):
             model = values.get("model")
             if isinstance(model, dict) and model.get("kind", "transformer") != "transformer":
                 raise ValueError(f"depth sizes a transformer; a {model['kind']} has model.layers and model.d_model")
+            kind = under.get("model", {}).get("kind", "transformer")
+            if kind != "transformer" and not (isinstance(model, dict) and "kind" in model):
+                raise ValueError(f"depth sizes a transformer; the preset {values['preset']} is a {kind}")
             under = _over(under, at_depth(depth))
         return _over(under, values)
 

@@ -54,6 +54,8 @@ def _which(sub: argparse.ArgumentParser) -> None:
 
 def _meant(options: argparse.Namespace) -> tuple[TrainConfig, int]:
     """The run that the arguments mean, and its vocabulary."""
+    from pydantic import ValidationError
+
     from pipeline import config
     from pipeline.storage import Root
     from train.config import TrainConfig
@@ -62,7 +64,10 @@ def _meant(options: argparse.Namespace) -> tuple[TrainConfig, int]:
         given = {name: getattr(options, name) for name in ("preset", "depth") if getattr(options, name) is not None}
         if options.set:
             raise UsageError("--set is for a TOML", mend="corpusmill model summary corpus.toml --set run.NAME.depth=8")
-        return TrainConfig.model_validate(given), options.vocab or 32_000
+        try:
+            return TrainConfig.model_validate(given), options.vocab or 32_000
+        except ValidationError as error:
+            raise UsageError(config.explain(error), mend="corpusmill model summary --help") from None
     if os.path.isdir(options.what):
         known = Root(options.what).read_json("run.json")
         if known is None:

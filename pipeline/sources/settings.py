@@ -6,11 +6,9 @@ import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from pipeline.section import Section
 
 
 def _web(url: str) -> str:
@@ -29,7 +27,7 @@ def _contact(text: str) -> str:
 Web = Annotated[str, AfterValidator(_web)]
 
 
-class Publisher(_Section):
+class Publisher(Section):
     """Where one publisher's files lie."""
 
     origin: Web
@@ -51,7 +49,7 @@ class CommonCrawl(Publisher):
     crawls: Web = Field("https://index.commoncrawl.org/collinfo.json", description="the list of all crawls")
 
 
-class Fetch(_Section):
+class Fetch(Section):
     """[fetch]: where dumps are downloaded from, and to."""
 
     contact: Annotated[str, AfterValidator(_contact)] = Field(
