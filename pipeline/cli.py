@@ -37,7 +37,7 @@ from pipeline.commands import (
     verify,
 )
 from pipeline.commands.common import Commands
-from pipeline.errors import CorpusmillError, NotYet, Stopped, UsageError
+from pipeline.errors import CorpusmillError, NotYet, Stopped, UsageError, without_query
 
 _COMMANDS = (
     fetch,
@@ -141,5 +141,5 @@ def _refused(error: OSError) -> CorpusmillError:
 
 
 def _fail(what: object, status: int) -> int:
-    print(f"corpusmill: {what}", file=sys.stderr, flush=True)
+    print(without_query(f"corpusmill: {what}"), file=sys.stderr, flush=True)
     return status

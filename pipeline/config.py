@@ -591,7 +591,17 @@ def _with_paths(clean: Clean, resolve: Callable[[str], str]) -> Clean:
 
 def _resolve(path: str, place: str) -> str:
     """A path in a TOML: a relative one starts at the TOML's folder."""
-    return place if is_url(place) else os.path.normpath(Path(path).resolve().parent / os.path.expanduser(place))
+    if is_url(place):
+        host = place.partition("://")[2].partition("/")[0]
+        if ":" in host.rpartition("@")[0] or ("@" in host and place.startswith(("http:", "https:"))):
+            raise UsageError(
+                "an address with a user or password in it: it would stand in files and messages",
+                file=place.replace(host, host.rpartition("@")[2], 1),
+                mend="leave them out and give them in the environment: FSSPEC_FTP_USERNAME and FSSPEC_FTP_PASSWORD, or "
+                """FSSPEC_HTTP='{"client_kwargs": {"headers": {"Authorization": "Basic ..."}}}'""",
+            )
+        return place
+    return os.path.normpath(Path(path).resolve().parent / os.path.expanduser(place))
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
+_QUERY = re.compile(r"(\bhttps?://[^\s?'\"<>]*)\?[^\s'\"<>]*")
+
+
+def without_query(text: str) -> str:
+    """A text whose web addresses have no query: it may be a signature that opens the file to anyone."""
+    return _QUERY.sub(r"\1", text)
+
 
 class CorpusmillError(Exception):
     """A failure with a cause and, where there is one, the command that mends it (exit status 1)."""

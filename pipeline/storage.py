@@ -87,6 +87,9 @@ def expand(pattern: str) -> list[str]:
     if not is_url(pattern):
         written = fixed_part(pattern)
         found = glob.glob(glob.escape(written) + pattern[len(written) :], recursive=True)
+        for path in found:
+            if not os.path.exists(path):
+                raise UsageError(f"a link to nothing: {os.readlink(path)}", file=path, mend="mend or remove the link")
         return sorted(p for p in found if os.path.isfile(p))
     filesystem, inner = _remote(pattern)
     with _asking(pattern):

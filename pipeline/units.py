@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import urllib.parse
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config import Config, Source
-from pipeline.errors import InputError, UsageError
+from pipeline.errors import InputError, UsageError, without_query
 from pipeline.storage import Root, expand, fixed_part, is_url, open_input, sha256_of, size_of, stamp_of
 
 _CACHE = "ledger/inputs.json"
+_LONGEST = 229  # bytes of a unit's name: 255 less what temporary files of parts and rows have around it
 LISTING = "listing.json"  # written by fetch: file name -> {"bytes": ..., "checksum": ..., ...}
 
 
@@ -44,24 +47,32 @@ def find_files(source: Source) -> dict[str, str]:
 
     A file's name is its path below the fixed part of the pattern that found it: ``a.xml`` for ``/dumps/*.xml``,
     ``2024/a.xml`` for ``/dumps/**/*.xml``. So it does not change when the dumps move or others join them.
-    A path that exists as it is written is itself and no pattern: see `storage.expand`.
+    A path that exists as it is written is itself and no pattern: see `storage.expand`. A file that several patterns or
+    links lead to is there once, under the name that came first. A name is text: bytes that are not UTF-8 are written
+    \\xNN, and of a web address neither the query, which may hold a signature, nor its slashes count.
     """
     files: dict[str, str] = {}
+    seen: set[str] = set()
     for pattern in source.paths:
         found = expand(pattern)
         if not found:
             mend = "correct source.paths in the configuration"
             if pattern.startswith("http"):
                 mend += "; a publisher that refuses who gives no contact: corpusmill fetch"
-            raise UsageError(f"source {source.name!r}: no file matches", file=pattern, mend=mend)
-        fixed = pattern if pattern in found else fixed_part(pattern)
+            raise UsageError(f"source {source.name!r}: no file matches", file=without_query(pattern), mend=mend)
+        fixed = without_query(pattern) if pattern in found else fixed_part(pattern)
         below = len(fixed[: fixed.rfind("/") + 1])
         for path in found:
-            name = path[below:]
+            real = path if is_url(path) else os.path.realpath(path)
+            if real in seen:
+                continue
+            seen.add(real)
+            name = os.fsencode(without_query(path)[below:]).decode("utf-8", "backslashreplace")
             if files.setdefault(name, path) != path:
+                other = without_query(files[name])
                 raise UsageError(
-                    f"source {source.name!r} has two files of the name {name!r}; the other is {files[name]}",
-                    file=path,
+                    f"source {source.name!r} has two files of the name {name!r}; the other is {other}",
+                    file=without_query(path),
                     mend="give them separate [[source]] entries",
                 )
     return dict(sorted(files.items()))
@@ -80,14 +91,15 @@ def find_inputs(config: Config, root: Root, remember: bool = True) -> list[Input
     for source in sorted(config.source, key=lambda s: s.name):
         for name, path in find_files(source).items():
             question = [source.format, config.unit, stamp_of(path)]
-            answer = known.get(path)
+            key = without_query(path)
+            answer = known.get(key)
             if answer is None or answer["question"] != question:
                 answer = {"question": question, **_examine(path, source, config.unit)}
                 if remember:  # at once: a large dump takes minutes, which a killed run should not take again
-                    root.write_json(_CACHE, {**known, **fresh, path: answer})
-            fresh[path] = answer
+                    root.write_json(_CACHE, {**known, **fresh, key: answer})
+            fresh[key] = answer
             cuts = tuple((start, stop) for start, stop in answer["cuts"])
-            folder, _, file = path.rpartition("/")
+            folder, _, file = key.rpartition("/")
             if folder not in listings:
                 listings[folder] = _listing(f"{folder}/{LISTING}")
             published = listings[folder].get(file)
@@ -125,5 +137,11 @@ def _examine(path: str, source: Source, target: int) -> dict[str, Any]:
 
 
 def unit_name(source: str, file: str, start: int) -> str:
-    """A unit's name: also the stem of its part, so made of characters safe in any file name."""
-    return f"{source}--{urllib.parse.quote(file, safe='')}--{start:013d}"
+    """A unit's name: also the stem of its part, so made of characters safe in any file name, and short enough for one:
+    of a longer one the digest of the file's name stands for what is cut off."""
+    quoted = urllib.parse.quote(file, safe="")
+    room = _LONGEST - len(f"{source}----{start:013d}")
+    if len(quoted) > room:
+        digest = hashlib.sha256(file.encode()).hexdigest()[:32]
+        quoted = f"{quoted[: max(room - len(digest) - 1, 0)]}-{digest}"
+    return f"{source}--{quoted}--{start:013d}"

@@ -1,22 +1,25 @@
 """The pure halves of the stages, against plain Python."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import Clean, Config, Shards, Source
-from pipeline.errors import UsageError
+from pipeline.config import Clean, Config, Shards, Source, load
+from pipeline.errors import UsageError, without_query
 from pipeline.ledger import Counts, Ledger
 from pipeline.parse.record import Parsed
 from pipeline.schema import ENCODED, document_id
 from pipeline.shards.format import Header
 from pipeline.shards.read import open_shards
-from pipeline.stages import encode, ingest, judge, shards
+from pipeline.stages import encode, ingest, judge, shards, work
 from pipeline.stages.parts import writing_parts
 from pipeline.storage import Root
-from pipeline.units import find_files
+from pipeline.units import find_files, unit_name
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60)
 RECORDS = st.lists(st.tuples(TEXTS, st.sampled_from(["", "redirect", "error:xml"])), max_size=12)
@@ -81,6 +84,54 @@ def test_a_file_is_named_by_its_path_below_what_is_no_pattern(tmp_path, folder):
     assert names("0*/*.xml") == ["01/a.xml", "02/b.xml"]
     with pytest.raises(UsageError, match="no file matches"):
         names("03/*")
+
+
+def test_a_file_is_there_once_and_a_link_to_nothing_is_named(tmp_path):
+    (tmp_path / "n/2024").mkdir(parents=True)
+    (tmp_path / "n/2024/a.xml").touch()
+    (tmp_path / "n/b.xml").symlink_to("2024/a.xml")
+
+    def found():
+        paths = [f"{tmp_path}/n/**/*.xml", f"{tmp_path}/n/2024/*.xml"]
+        return list(find_files(Source.model_validate({"name": "w", "format": "wikimedia", "paths": paths})))
+
+    assert found() == ["2024/a.xml"]
+    (tmp_path / "n/c.xml").symlink_to("nowhere")
+    with pytest.raises(UsageError, match=r"c\.xml: a link to nothing: nowhere"):
+        found()
+
+
+def test_names_too_long_or_not_utf8_become_units(tmp_path):
+    page = "<page><title>T</title><id>7</id><revision><id>8</id><text>Text.</text></revision></page>"
+    for name in ("\u6f22" * 31 + "1.xml", "\u6f22" * 31 + "2.xml", b"caf\xe9.xml"):
+        Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), os.fsencode(name)))).write_text(
+            f"<mediawiki>{page}</mediawiki>"
+        )
+    source = {"name": "w", "format": "wikimedia", "paths": [str(tmp_path / "*.xml")]}
+    config, root = Config.model_validate({"source": [source]}), Root(str(tmp_path / "corpus"))
+    units = ingest.plan(config, root)
+    assert [work.process(root.url, unit) for unit in units] == [""] * 3
+    assert len({unit.name for unit in units}) == 3
+    assert "caf\\xe9.xml" in [unit.spec["inputs"]["file"] for unit in units]
+    assert unit_name("w", "a b.xml", 0) == "w--a%20b.xml--0000000000000"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["403 for https://h/a/b.gz?X-Amz-Signature=s3cret&x=/y", "<Info('http://h/a?s3cret')>", "https://h/?s3cret: gone"],
+)
+def test_messages_have_no_signature(text):
+    assert "s3cret" not in without_query(text)
+    assert without_query("s3://b/a?.gz is /x/y?.gz") == "s3://b/a?.gz is /x/y?.gz"
+
+
+@pytest.mark.parametrize("url", ["http://me:s3cret@h/a.gz", "https://s3cret@h/a.gz", "ftp://me:s3cret@h/a.gz"])
+def test_an_address_with_a_password_is_refused_without_it(tmp_path, url):
+    path = tmp_path / "c.toml"
+    path.write_text(f'[[source]]\nname = "w"\nformat = "warc"\npaths = ["{url}"]')
+    with pytest.raises(UsageError, match="user or password") as caught:
+        load(str(path))
+    assert "s3cret" not in str(caught.value)
 
 
 def test_only_the_last_part_of_a_split_page_becomes_a_document(tmp_path):

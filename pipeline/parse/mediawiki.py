@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from pipeline.errors import CorpusmillError, InputError
+from pipeline.errors import CorpusmillError, InputError, without_query
 from pipeline.parse.mediawiki_page import Page
 from pipeline.parse.mediawiki_reader import read_pages
 from pipeline.parse.record import Parsed
@@ -59,6 +59,7 @@ def _batches(path: str, start: int, stop: int | None, options: Options) -> Itera
     """Pages with their rows, judged but not rendered, some at a time; ``InputError`` comes after the last of them."""
     rows: list[tuple[Parsed, Page]] = []
     size = 0
+    name = re.split("[/]", without_query(path))[-1].encode("utf-8", "backslashreplace").decode()
     try:
         for page in read_pages(path, start, stop, max_chars=options.max_chars):
             wiki = page.site.db or f"wiki:{options.source}"
@@ -73,7 +74,7 @@ def _batches(path: str, start: int, stop: int | None, options: Options) -> Itera
                 record=page.record,
             )
             if page.error:
-                parsed.identity = f"{wiki}:{re.split(r'[/]', path)[-1]}:{page.offset}:{page.record}"
+                parsed.identity = f"{wiki}:{name}:{page.offset}:{page.record}"
             _judge(parsed, page, options)
             rows.append((parsed, page))
             size += len(page.text)
