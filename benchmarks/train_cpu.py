@@ -134,11 +134,20 @@ class WordModel(nn.Module):
         return F.log_softmax(logits.view(-1, logits.shape[-1]), dim=1), hidden
 
 
-def word_step(tokens: np.ndarray, vocab_size: int) -> Callable[[], object]:
+def word_model(vocab_size: int) -> WordModel:
     torch.manual_seed(0)
-    model = WordModel(vocab_size, 200, 2, 0.2)
-    length = len(tokens) // 20
-    source = torch.from_numpy(tokens[: length * 20].astype(np.int64)).view(20, -1).t().contiguous()
+    return WordModel(vocab_size, 200, 2, 0.2)
+
+
+def columns(tokens: np.ndarray, batch: int) -> Tensor:
+    """The text in ``batch`` columns side by side, as the peer reads it: (length, batch); the rest is left out."""
+    length = len(tokens) // batch
+    return torch.from_numpy(tokens[: length * batch].astype(np.int64)).view(batch, -1).t().contiguous()
+
+
+def word_step(tokens: np.ndarray, model: WordModel) -> Callable[[], float]:
+    source = columns(tokens, 20)
+    length = len(source)
     hidden, at = (torch.zeros(2, 20, 200), torch.zeros(2, 20, 200)), 0
 
     def step() -> float:
@@ -158,6 +167,19 @@ def word_step(tokens: np.ndarray, vocab_size: int) -> Callable[[], object]:
     return step
 
 
+def word_perplexity(tokens: np.ndarray, model: WordModel) -> float:
+    """As the peer evaluates: 10 columns, 35 words at a time, state carried."""
+    model.eval()
+    source = columns(tokens, 10)
+    hidden, nats = (torch.zeros(2, 10, 200), torch.zeros(2, 10, 200)), 0.0
+    with torch.no_grad():
+        for at in range(0, len(source) - 1, 35):
+            x = source[at : min(at + 35, len(source) - 1)]
+            output, hidden = model(x, hidden)
+            nats += F.nll_loss(output, source[at + 1 : at + 1 + len(x)].reshape(-1), reduction="sum").item()
+    return math.exp(nats / (10 * (len(source) - 1)))
+
+
 def our_step(config: dict, shards: Path) -> Callable[[], object]:
     trainer = Trainer(
         TrainConfig.model_validate({**config, "precision": "fp32", "steps": 100_000}), open_shards(shards)
@@ -166,12 +188,16 @@ def our_step(config: dict, shards: Path) -> Callable[[], object]:
     return lambda: trainer.take_step(next(batches))
 
 
+def word_speed(tokens: np.ndarray, vocab_size: int) -> Callable[[], object]:
+    return word_step(tokens, word_model(vocab_size))
+
+
 def speed(options: argparse.Namespace, folder: Path) -> None:
     print(f"float32, {torch.get_num_threads()} thread(s), torch {torch.__version__}, median of {options.rounds} rounds")
     rows = []
     cases = (
         ("Transformer 4 x 128, T 64", TRANSFORMER, 65, nanogpt_step, "nanoGPT's step", options.steps),
-        ("LSTM 2 x 200, 33,278 words", LSTM, 33_278, word_step, "word_language_model's step", options.steps // 10),
+        ("LSTM 2 x 200, 33,278 words", LSTM, 33_278, word_speed, "word_language_model's step", options.steps // 10),
     )
     for name, config, vocab_size, peer, peer_name, steps in cases:
         shards = made(folder / name[:4], vocab_size, 500_000)
@@ -236,21 +262,28 @@ def wikitext(options: argparse.Namespace, folder: Path) -> None:
           f"of training: {steps} steps of {epoch} an epoch")  # fmt: skip
     result = _finished(train(run, str(shards), str(folder / "run"), progress=_tell))
     scored = evaluate_run(str(folder / "run"), str(folder / "words/test"))["validation"]
+    theirs, peer = word_model(training.vocab_size), []
+    step, began = word_step(training.read(0, training.n_tokens), theirs), time.perf_counter()
+    for number in range(1, steps + 1):
+        peer.append(step())
+        if number % log == 0:
+            print(f"  the peer's step {number}: loss {np.mean(peer[-log:]):.3f}", file=sys.stderr, flush=True)
+    taken, peers = result["tokens"] / result["tokens_per_second"], time.perf_counter() - began
+    their_validation = word_perplexity(validation.read(0, validation.n_tokens), theirs)
     counted = baselines(training, validation), baselines(training, test)
+    curve = [float(row["loss"]) for row in read(folder / "run/metrics.csv") if row["loss"]]
+    table((f"training perplexity, {options.minutes:g} min", "steps", "corpusmill", "word_language_model"), [
+        ("", f"{log * (n + 1):,}", f"{math.exp(ours):.1f}", f"{math.exp(np.mean(peer[n * log : (n + 1) * log])):.1f}")
+        for n, ours in enumerate(curve)
+    ])  # fmt: skip
     rows = [
-        (f"  epoch {int(row['step']) / epoch:.3f}", f"{math.exp(float(row['loss'])):.1f}", "", "")
-        for row in read(folder / "run/metrics.csv")
-        if row["loss"]
+        ("corpusmill", *(f"{found['perplexity']:.1f}" for found in (result["validation"], scored)), f"{taken:,.0f}"),
+        ("word_language_model, as many steps", f"{their_validation:.1f}", "", f"{peers:,.0f}"),
+        *((f"{name}s", *(f"{found[name]['perplexity']:.1f}" for found in counted), "") for name in ("unigram", "ngram")),
+        ("published: LSTM 2 x 200, 750 epochs (GluonNLP)", "107.6", "101.6", ""),
+        ("published: AWD-LSTM 3 x 1150, 750 epochs (Merity et al., 2018)", "68.6", "65.8", ""),
     ]
-    figures = [f"{found['perplexity']:.1f}" for found in (result["validation"], scored)]
-    rows.append((f"corpusmill, epoch {steps / epoch:.3f}", "", *figures))
-    for name in ("unigram", "ngram"):
-        rows.append((f"{name}s", "", *(f"{found[name]['perplexity']:.1f}" for found in counted)))
-    rows += [
-        ("published: LSTM 2 x 200, 750 epochs (GluonNLP)", "", "107.6", "101.6"),
-        ("published: AWD-LSTM 3 x 1150, 750 epochs (Merity et al., 2018)", "", "68.6", "65.8"),
-    ]
-    table(("WikiText-2 perplexity", "training", "validation", "test"), rows)
+    table((f"WikiText-2 perplexity after {steps / epoch:.3f} epochs", "validation", "test", "seconds"), rows)
     hours = 750 * training.n_tokens / result["tokens_per_second"] / 3600
     awd = hours * 33e6 / timing.model.n_parameters
     print(f"750 epochs would take {hours:,.0f} h here for this model, about {awd:,.0f} h for the 33 M of AWD-LSTM")

@@ -14,6 +14,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 
+LEARNS = 2  # raised when a configuration learns something else than before: runs of earlier versions are other runs
+
 
 class RopeScaling(Section):
     """Rotary positions for a context longer than the wavelengths were made for."""
@@ -118,14 +120,16 @@ class ScheduleConfig(Section):
 PRESETS: dict[str, dict[str, Any]] = {
     "laptop": {  # some ten minutes on two cores
         "model": {"kind": "transformer", "layers": 4, "d_model": 128, "heads": 4},
-        "optimizer": {"lr": 4e-3},
+        "optimizer": {"kind": "muon", "lr": 1e-2},
+        "schedule": {"kind": "linear", "final": 0.0},
         "steps": 2000,
         "batch": 16,
         "context": 128,
     },
     "laptop-lstm": {
         "model": {"kind": "lstm", "layers": 2, "d_model": 256, "dropout": 0.1},
-        "optimizer": {"lr": 1e-2},
+        "optimizer": {"lr": 8e-3},
+        "schedule": {"kind": "linear", "final": 0.0},
         "steps": 2000,
         "batch": 16,
         "context": 64,
@@ -235,7 +239,7 @@ class TrainConfig(Section):
     @property
     def digest(self) -> str:
         """SHA-256 (hex) of the identity: what makes two runs the same run."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([LEARNS, self.identity], sort_keys=True).encode()).hexdigest()
 
 
 def _over(under: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -196,6 +196,7 @@ def _readme(run: TrainConfig, described: dict[str, Any], config: dict[str, Any])
         "Tensors of model.safetensors, float32; V pieces, d wide, k gates (1 rnn, 4 lstm, 3 gru), layers l = 0 ...:",
         "",
         "- `embedding.weight` (V, d): input embedding and, transposed, output layer (no bias)",
+        "- `scale` = sqrt(d): the input of the first layer is scale embedding[piece]",
         "- `core.weight_ih_l{l}`, `core.weight_hh_l{l}` (k d, d), `core.bias_ih_l{l}`, `core.bias_hh_l{l}` (k d)",
         f"- a layer: {_LAYOUT[run.model.kind]}; its h is the input of the next",
     ]
@@ -206,4 +207,4 @@ def _readme(run: TrainConfig, described: dict[str, Any], config: dict[str, Any])
             "- `attention.mix.weight` (d, 2 d): features = tanh(mix [found; h]), found being the softmax mean of the "
             f"{run.model.attention_window} states before and a zero state",
         ]
-    return "\n".join([*lines, "- logits = features embedding^T", ""])
+    return "\n".join([*lines, "- logits = scale features embedding^T", ""])

@@ -18,26 +18,36 @@ from train.batches import IGNORE
 _CACHED = 1 << 22  # logits alive at once on a CPU: within its cache
 _MEMORY = 80  # bytes of a GPU's memory for each logit alive at once: few large products, 2 or 4 bytes a logit
 _TILE = 128  # rows of a block of a GPU's product
+_ALIGNED = 64  # a GPU's products are slow where the rows of a matrix do not begin at such multiples
 
-Softmax = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+Softmax = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def softmax_gradient(logits: Tensor, column: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Summed log-probability of the targets, and softmax minus one-hot: d loss / d logits, in the type of ``logits``.
+def softmax_gradient(logits: Tensor, column: Tensor, known: Tensor) -> Tensor:
+    """Turn ``logits`` (N, V), in place, into softmax minus one-hot: d loss / d logits. Gives the targets' summed log p.
 
-    ``logits`` (N, V); ``column`` (N, 1) the targets; ``known`` (N, 1) whether each counts. One kernel an operation.
+    ``column`` (N, 1) the targets; ``known`` (N, 1) whether each counts. The log of a target is that of its softmax in
+    the type of ``logits``, so the gradient is what it is in any case, and the loss as exact as that type.
     """
-    p = torch.log_softmax(logits, -1, dtype=torch.float32)
-    found = (p.gather(-1, column) * known).sum()
-    return found, p.exp_().scatter_add_(-1, column, torch.full_like(column, -1, dtype=p.dtype)).to(logits.dtype)
+    torch.softmax(logits, -1, out=logits)
+    found = (logits.gather(-1, column).float().clamp_min(_least(logits.dtype)).log() * known).sum()
+    logits.scatter_add_(-1, column, torch.full_like(column, -1, dtype=logits.dtype))
+    return found
 
 
-def softmax_gradient_to_compile(logits: Tensor, column: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """The same without scattering, so that a compiler makes two passes over the logits of it."""
+def softmax_gradient_to_compile(logits: Tensor, column: Tensor, known: Tensor) -> Tensor:
+    """The same in float32 and without scattering, so that a compiler makes two passes over the logits of it."""
     p = torch.log_softmax(logits, -1, dtype=torch.float32)
     found = (p.gather(-1, column) * known).sum()
     here = torch.arange(logits.shape[-1], device=logits.device) == column
-    return found, (p.exp() - here.to(p.dtype)).to(logits.dtype)
+    logits.copy_(p.exp() - here.to(p.dtype))
+    return found
+
+
+def _least(dtype: torch.dtype) -> float:
+    """The smallest number above 0 of a type, as far as float32 has it: what a softmax rounded to 0 counts as."""
+    about = torch.finfo(dtype)
+    return max(about.tiny * about.eps, torch.finfo(torch.float32).tiny)
 
 
 def linear_cross_entropy(
@@ -80,6 +90,12 @@ def _chunks(hidden: Tensor, targets: Tensor, vocabulary: int) -> Any:
     return zip(hidden.split(rows), targets.split(rows), strict=True)
 
 
+def _room(count: int, vocabulary: int, like: Tensor) -> Tensor:
+    """Memory for logits (count, vocabulary), on a GPU in rows that begin at multiples of ``_ALIGNED``."""
+    width = -(-vocabulary // _ALIGNED) * _ALIGNED if like.is_cuda else vocabulary
+    return like.new_empty(count, width)[:, :vocabulary]
+
+
 def even(count: int, most: int) -> int:
     """Rows of each of the fewest chunks of ``count`` rows with at most ``most`` each: alike, and of whole tiles."""
     chunks = -(-count // max(most // _TILE * _TILE, _TILE))
@@ -96,16 +112,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
         wanted_by = any(ctx.needs_input_grad)
         d_hidden = torch.empty_like(hidden) if wanted_by else None
         d_weight = torch.zeros_like(weight) if wanted_by else None
-        done = 0
+        room, done = None, 0
         for rows, wanted in _chunks(hidden, targets, len(weight)):
             known = (wanted != IGNORE)[:, None]
             rows, column = rows.to(dtype), wanted.clamp_min(0)[:, None]
-            found, p = softmax(rows @ narrow.T, column, known)
-            loss -= found
+            if room is None:
+                room = _room(len(rows), len(weight), rows)
+            p = torch.mm(rows, narrow.T, out=room[: len(rows)])
+            loss -= softmax(p, column, known)
             if d_hidden is None or d_weight is None:
                 continue
             d_hidden[done : done + len(rows)] = (p @ narrow) * known
-            d_weight += p.T @ (rows * known)
+            rows = rows * known
+            if dtype == d_weight.dtype:
+                d_weight.addmm_(p.T, rows)
+            else:
+                d_weight += p.T @ rows
             done += len(rows)
         if wanted_by:
             ctx.save_for_backward(d_hidden, d_weight)

@@ -86,8 +86,6 @@ def _groups(parameters: Sequence[Tensor], weight_decay: float) -> list[dict[str,
 
 
 def _muon(parameters: Mapping[str, Tensor], config: OptimizerConfig) -> Optimizers:
-    if not hasattr(torch.optim, "Muon"):
-        raise UsageError(f"torch {torch.__version__} has no Muon", mend='optimizer.kind = "adamw", or a newer torch')
     inner = [p for name, p in parameters.items() if p.dim() == 2 and name.startswith("blocks.")]
     if not inner:
         raise UsageError("muon is for the matrices of a Transformer's blocks", mend='optimizer.kind = "adamw"')

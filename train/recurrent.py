@@ -50,10 +50,12 @@ class PastAttention(nn.Module):
 class Recurrent(LanguageModel):
     """The state is the core's own: hidden (and for the LSTM cell) vectors, each (layers, B, d).
 
-    With attention it is (the core's, past states (B, at most ``attention_window``, d)).
+    With attention it is (the core's, past states (B, at most ``attention_window``, d)). What is read and what is said is
+    ``scale`` = sqrt(d) times the embedding, drawn with variance 1/d.
     """
 
     carries_state = True
+    scale: Tensor
 
     def __init__(self, config: RecurrentConfig, vocab_size: int):
         super().__init__(vocab_size, config.d_model)
@@ -68,8 +70,10 @@ class Recurrent(LanguageModel):
             if config.attention
             else None
         )
-        # Much smaller inputs hardly move the gates: the model learns piece frequencies, then rests there for long.
-        nn.init.normal_(self.embedding.weight, std=0.5)
+        # Gates want inputs near 1, and a state within (-1, 1) wants as large weights to say anything by; a table of such
+        # numbers would move little at a learning rate that suits the core. So it is small, and scaled on both ways.
+        self.register_buffer("scale", torch.tensor(config.d_model**0.5))  # saved: a checkpoint without it is an older one
+        nn.init.normal_(self.embedding.weight, std=config.d_model**-0.5)
         if config.kind == "lstm":  # remember by default (Gers et al., 2000); gates are in the order i, f, g, o
             for name, parameter in self.core.named_parameters():
                 if name.startswith("bias_ih"):
@@ -77,7 +81,7 @@ class Recurrent(LanguageModel):
 
     def trunk(self, tokens: Tensor, state: State, keep_state: bool) -> tuple[Tensor, State]:
         """See `LanguageModel.trunk`."""
-        x = self.embedding(tokens)
+        x = self.embedding(tokens) * self.scale
         if self.training and self.embedding_p:
             x = x * F.dropout(x.new_ones(self.embedding.num_embeddings, 1), self.embedding_p)[tokens]
         memory = None
@@ -86,7 +90,7 @@ class Recurrent(LanguageModel):
         features, state = self._run(self._drop(x), state)
         if self.attention is not None:
             features, memory = self.attention(features, memory)
-        features = self._drop(features)
+        features = self._drop(features) * self.scale
         if not keep_state:
             return features, None
         kept = state.detach().float() if isinstance(state, Tensor) else tuple(part.detach().float() for part in state)

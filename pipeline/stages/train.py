@@ -17,7 +17,7 @@ from train import snapshot
 from train.config import TrainConfig
 
 STAGE = "train"
-VERSION = 2
+VERSION = 3
 FOLDERS: tuple[str, ...] = ()  # runs are never swept: they hold hours of work
 
 

@@ -37,6 +37,12 @@ def test_digest_tells_configurations_apart():
     assert TrainConfig().digest != TrainConfig(optimizer=OptimizerConfig(lr=1e-4)).digest
 
 
+def test_digest_tells_versions_apart(monkeypatch):
+    before = TrainConfig().digest
+    monkeypatch.setattr("train.config.LEARNS", 0)
+    assert TrainConfig().digest != before
+
+
 def test_configuration_is_read_without_torch():
     program = "import sys, train.config, train.batches; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0

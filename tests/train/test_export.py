@@ -64,7 +64,7 @@ def test_lstm_can_be_read_by_its_readme(tmp_path):
     w = load_file(tmp_path / "out/model.safetensors")
     tokens, hs, cs, features = torch.randint(0, VOCABULARY, (9,)), torch.zeros(2, 16), torch.zeros(2, 16), []
     for token in tokens:
-        x = w["embedding.weight"][token]
+        x = w["scale"] * w["embedding.weight"][token]
         for layer in range(2):
             gates = w[f"core.weight_ih_l{layer}"] @ x + w[f"core.bias_ih_l{layer}"]
             i, f, g, o = (gates + w[f"core.weight_hh_l{layer}"] @ hs[layer] + w[f"core.bias_hh_l{layer}"]).chunk(4)
@@ -73,7 +73,7 @@ def test_lstm_can_be_read_by_its_readme(tmp_path):
         features.append(x.clone())
     with torch.no_grad():
         ours = load_model(run)[0](tokens[None])[0][0]
-    torch.testing.assert_close(torch.stack(features) @ w["embedding.weight"].T, ours, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(w["scale"] * torch.stack(features) @ w["embedding.weight"].T, ours, rtol=1e-4, atol=1e-4)
     assert json.loads((tmp_path / "out/config.json").read_text())["model_type"] == "corpusmill-lstm"
 
 

@@ -26,6 +26,7 @@ from tests.train.conftest import VOCABULARY, language, write_tokens
 from train import checkpoint
 from train.checkpoint import flatten, unflatten
 from train.config import TrainConfig
+from train.evaluate import load_model
 from train.loop import Trainer, _Recorder, train
 
 MODELS = {
@@ -62,6 +63,7 @@ def read_curve(run_dir: Path) -> list[dict[str, str]]:
 CHILD = """
 import json, sys
 from train.config import TrainConfig
+from train.evaluate import load_model
 from train.loop import train
 
 config, shards, run = TrainConfig.model_validate_json(sys.argv[1]), sys.argv[2], sys.argv[3]
@@ -180,6 +182,15 @@ def test_checkpoint_of_another_run_is_refused(finished, tmp_path, shards_dir):
     shutil.copytree(finished / "checkpoints", tmp_path / "new" / "checkpoints")
     with pytest.raises(CorpusmillError, match="another configuration"):
         train(config_of("transformer"), shards_dir, str(tmp_path / "new"))
+
+
+def test_recurrent_checkpoint_of_an_earlier_version_is_refused(finished):
+    saved = checkpoint.latest(finished)
+    weights = saved.weights()
+    assert weights.pop("scale").item() == pytest.approx(32**0.5)
+    checkpoint.write(finished, 15, weights, {}, saved.described)
+    with pytest.raises(CorpusmillError, match="checkpoint of another model(.|\n)*scale"):
+        load_model(finished)
 
 
 def test_corrupt_shard_is_refused(tmp_path, shards_dir):

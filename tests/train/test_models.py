@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -109,12 +111,23 @@ def test_gradients_of_the_fused_loss_are_those_of_autograd(monkeypatch):
     assert score(hidden, weight, targets)[0].sum().item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_softmax_for_a_compiler_is_the_same():
-    logits, column, known = torch.randn(6, 50), torch.randint(0, 50, (6, 1)), torch.tensor([[True]] * 4 + [[False]] * 2)
-    expected = softmax_gradient(logits, column, known)
-    found = softmax_gradient_to_compile(logits, column, known)
-    assert torch.equal(found[0], expected[0])
-    assert torch.equal(found[1], expected[1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_softmax_becomes_its_gradient_in_place(dtype):
+    logits, column = 4 * torch.randn(6, 50), torch.randint(0, 50, (6, 1))
+    logits[0, column[0]] = -60.0  # so unlikely that fp16 has 0 for it
+    known = torch.tensor([[True]] * 4 + [[False]] * 2)
+    expected = torch.softmax(logits, -1).scatter_add_(-1, column, torch.full((6, 1), -1.0))
+    likely = logits.log_softmax(-1).gather(-1, column)[:4].sum().item()
+    near = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 2e-3}[dtype]
+    for softmax in (softmax_gradient, softmax_gradient_to_compile):
+        room = torch.empty(6, 64, dtype=dtype)[:, :50].copy_(logits)
+        nats = softmax(room, column, known)
+        torch.testing.assert_close(room.float(), expected, rtol=near, atol=near)
+        assert nats.dtype == torch.float32
+        if dtype == torch.float16 and softmax is softmax_gradient:  # counts as the smallest number of the type
+            assert likely < nats.item() < math.log(2**-24)
+        else:
+            assert nats.item() == pytest.approx(likely, rel=near)
 
 
 def test_targets_of_padding_alone_cost_nothing():
