@@ -50,8 +50,8 @@ class PastAttention(nn.Module):
 class Recurrent(LanguageModel):
     """The state is the core's own: hidden (and for the LSTM cell) vectors, each (layers, B, d).
 
-    With attention it is (the core's, past states (B, at most ``attention_window``, d)). What is read and what is said is
-    ``scale`` = sqrt(d) times the embedding, drawn with variance 1/d.
+    With attention it is (the core's, past states (B, at most ``attention_window``, d)). Inputs are ``scale`` = sqrt(d)
+    times the embedding, logits as often its products with the features; it is drawn with variance 1/d.
     """
 
     carries_state = True
@@ -70,9 +70,9 @@ class Recurrent(LanguageModel):
             if config.attention
             else None
         )
-        # Gates want inputs near 1, and a state within (-1, 1) wants as large weights to say anything by; a table of such
-        # numbers would move little at a learning rate that suits the core. So it is small, and scaled on both ways.
-        self.register_buffer("scale", torch.tensor(config.d_model**0.5))  # saved: a checkpoint without it is an older one
+        # Gates want inputs near 1, and states within (-1, 1) want weights as large to say anything by; a table of such
+        # numbers would move too little at a learning rate that suits the core. So it is small, and scaled both ways.
+        self.register_buffer("scale", torch.full((), config.d_model**0.5))  # saved: older checkpoints lack it
         nn.init.normal_(self.embedding.weight, std=config.d_model**-0.5)
         if config.kind == "lstm":  # remember by default (Gers et al., 2000); gates are in the order i, f, g, o
             for name, parameter in self.core.named_parameters():

@@ -189,7 +189,7 @@ def test_recurrent_checkpoint_of_an_earlier_version_is_refused(finished):
     weights = saved.weights()
     assert weights.pop("scale").item() == pytest.approx(32**0.5)
     checkpoint.write(finished, 15, weights, {}, saved.described)
-    with pytest.raises(CorpusmillError, match="checkpoint of another model(.|\n)*scale"):
+    with pytest.raises(CorpusmillError, match=r"checkpoint of another model(.|\n)*scale"):
         load_model(finished)
 
 
