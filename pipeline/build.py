@@ -86,6 +86,7 @@ class Builder:
         the outcome and in the ledger.
         """
         outcome = Outcome()
+        self._check(last)
         self._check_claim()  # before anything is written or swept: the folder may be a stranger's
         with self.root.lock():
             self.root.sweep("ledger", *(folder for module in (*STAGES.values(), encode) for folder in module.FOLDERS))
@@ -109,6 +110,7 @@ class Builder:
 
     def plan(self, last: str = "report") -> dict[str, Any]:
         """What `build` would do, changing nothing: input files with their units, and the state of each stage."""
+        self._check(last)
         units = self._units("ingest", remember=False)
         files: dict[str, dict[str, Any]] = {}
         for unit in units:
@@ -142,6 +144,11 @@ class Builder:
     def _until(last: str) -> list[str]:
         names = list(STAGES)
         return names[: names.index(last) + 1]
+
+    def _check(self, last: str) -> None:
+        """Refuse before the first unit what a later stage would refuse."""
+        if tokenizer.STAGE in self._until(last):
+            tokenizer.check(self.config)
 
     def _check_claim(self) -> None:
         """Refuse a folder that holds anything but this corpus."""
@@ -272,9 +279,10 @@ class Builder:
             job(pending)
         left = sorted(unit.name for unit in self.ledger.pending(stage, units, folders))
         if left:
-            causes = {failure["unit"]: failure["cause"] for failure in work.failures(self.root, stage)}
-            lines = [f"{name}: {causes.get(name, 'not processed')}" for name in left]
-            raise StageFailed(
+            failures = {failure["unit"]: failure for failure in work.failures(self.root, stage)}
+            lines = [f"{name}: {failures.get(name, {}).get('cause', 'not processed')}" for name in left]
+            usage = all(failures.get(name, {}).get("usage") for name in left)
+            raise (UsageError if usage else StageFailed)(
                 "\n  ".join(
                     [f"stage {stage}: {len(left)} of {len(units)} units failed; the rest is committed", *lines]
                 ),

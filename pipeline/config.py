@@ -443,7 +443,7 @@ class Tokenizer(Section):
     temperature: float = Field(
         1.0, ge=1.0, description="languages are sampled by bytes**(1/temperature); 1: as they come"
     )
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+    weights: dict[Language, Annotated[float, Field(ge=0)]] = Field(
         {}, description="share of a language in the sample, relative to the others at 1; 0 leaves it out"
     )
     character_coverage: float = Field(
@@ -527,7 +527,7 @@ def load(path: str, overrides: list[str] | None = None, root: str | None = None)
         return source.model_copy(update={"paths": [resolve(p) for p in source.paths], "web": web})
 
     sources = [located(source) for source in config.source]
-    where = os.path.abspath(root) if root and not is_url(root) else root or resolve(config.root)
+    where = os.path.abspath(root) if root and not is_url(root) else resolve(root or config.root)
     clean = _with_paths(config.clean, resolve)
     tokenizer = config.tokenizer
     if tokenizer.model:

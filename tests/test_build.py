@@ -13,6 +13,7 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import cli
 from pipeline.build import Builder, StageFailed, useful_workers
 from pipeline.config import load
 from pipeline.errors import CorpusmillError, UsageError
@@ -174,6 +175,23 @@ def test_an_extractor_that_is_not_installed_is_refused_before_anything_is_read(t
     with pytest.raises(UsageError, match=r"trafilatura is not installed[^*]*pip install trafilatura"):
         Builder(load(str(config), ["source.0.web.extractor=trafilatura"])).build("ingest")
     assert not (tmp_path / "corpus/ledger/inputs.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "cause"),
+    [
+        ("tokenizer.model=none.model", "none.model"),
+        ('tokenizer.user_symbols=["a b"]', "white space"),
+        ("tokenizer.weights.xx=2", "xx"),
+        ("tokenizer.weights.de=2", "none of clean.languages"),
+    ],
+)
+def test_what_the_tokenizer_would_refuse_is_refused_before_ingest(tmp_path, capsys, setting, cause):
+    path = write_config(tmp_path)
+    more = ["--set", setting, "--set", 'clean.languages=["en"]']
+    assert cli.main(["build", str(path), *more]) == cli.main(["build", str(path), "--dry-run", *more]) == 2
+    assert cause in capsys.readouterr().err
+    assert not (tmp_path / "corpus/ledger/ingest").exists()
 
 
 def test_a_changed_setting_reruns_what_depends_on_it_and_nothing_else(tmp_path):

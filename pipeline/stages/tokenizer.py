@@ -40,6 +40,18 @@ def plan(config: Config, documents_digest: str) -> Unit:
     return Unit(STAGE, "tokenizer", digest([STAGE, VERSION, versions.of_tokens(), made_from]), 1, spec)
 
 
+def check(config: Config) -> None:
+    """Raise UsageError for what can be told to be wrong before there is a document."""
+    settings = config.tokenizer
+    if settings.model:
+        _brought(settings.model)
+        return
+    _options(settings)
+    kept = config.clean.languages
+    if kept and (unknown := sorted(settings.weights.keys() - set(kept))):
+        raise UsageError(f"tokenizer.weights: {unknown[0]!r} is none of clean.languages; there are {', '.join(kept)}")
+
+
 def process(root: Root, unit: Unit) -> Row:
     """Choose the sample and train, or take the model that was brought; commit model, vocabulary and manifest."""
     settings = Tokenizer.model_validate(unit.spec["tokenizer"])
@@ -75,9 +87,9 @@ def _brought(path: str) -> bytes:
     return content
 
 
-def _train(root: Root, settings: Tokenizer, counts: Counts) -> train.Trained:
-    """Train on a sample of the kept documents, and count it."""
-    options = train.TokenizerOptions(
+def _options(settings: Tokenizer) -> train.TokenizerOptions:
+    """The options of training that the settings mean; UsageError for symbols that cannot be."""
+    return train.TokenizerOptions(
         kind=settings.kind,
         vocab_size=settings.vocab_size,
         character_coverage=settings.character_coverage,
@@ -87,6 +99,11 @@ def _train(root: Root, settings: Tokenizer, counts: Counts) -> train.Trained:
         user_symbols=tuple(settings.user_symbols),
         reserved=settings.reserved,
     )
+
+
+def _train(root: Root, settings: Tokenizer, counts: Counts) -> train.Trained:
+    """Train on a sample of the kept documents, and count it."""
+    options = _options(settings)
     found = sample(root, settings.sample, settings.seed, settings.temperature, settings.weights)
     trained = train.train((found.texts[row] for row in found.order), options)
     counts.read, counts.kept = found.documents, len(found.order)

@@ -13,7 +13,7 @@ import traceback
 from typing import Any
 
 from pipeline import progress
-from pipeline.errors import CorpusmillError, Stopped, without_query
+from pipeline.errors import CorpusmillError, Stopped, UsageError, without_query
 from pipeline.ledger import Ledger, Row, Unit
 from pipeline.memory import peak_memory
 from pipeline.storage import Root
@@ -55,8 +55,9 @@ def process(root_url: str, unit: Unit, *known: Any) -> str:
         raise
     except Exception as error:  # noqa: BLE001  becomes a failure row and exit status 1; the unit has no row
         cause = without_query(f"{type(error).__name__}: {error}")
-        value = {"stage": unit.stage, "unit": unit.name, "cause": cause}
+        value: dict[str, Any] = {"stage": unit.stage, "unit": unit.name, "cause": cause}
         value["traceback"] = without_query(traceback.format_exc())
+        value["usage"] = isinstance(error, UsageError)  # the command line tells by it what to mend
         try:
             root.write(failure_name(unit), json.dumps(value, indent=1).encode())
         except (CorpusmillError, OSError):  # storage that refuses, a full disk
