@@ -507,6 +507,10 @@ class Config(Section):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two sources are called {name!r}; give each its own name")
+        if self.run and not self.shards.validation:
+            raise ValueError("shards.validation is 0, and a [run] is judged by it: give it a share, or leave out [run]")
+        if self.run and not self.shards.eos:
+            raise ValueError("shards.eos is false, and a [run] learns where texts end: set it, or leave out [run]")
         if names and (unknown := sorted(self.shards.epochs.keys() - set(names))):
             raise ValueError(f"shards.epochs: no source is called {unknown[0]!r}; there are {', '.join(names)}")
         return self
@@ -635,14 +639,22 @@ def explain(error: ValidationError) -> str:
     """One line a problem, in the TOML's terms, with the nearest right key for an unknown one."""
     lines = []
     for problem in error.errors():
-        place = ".".join(str(p) for p in problem["loc"])
+        location = _without_kinds(problem["loc"])
+        place = ".".join(str(p) for p in location)
         if problem["type"] == "extra_forbidden":
-            *parents, name = problem["loc"]
+            *parents, name = location
             near = difflib.get_close_matches(str(name), sorted(_keys_at(tuple(parents))), 1)
             lines.append(f"unknown key {place!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         else:
             lines.append(f"{place or 'configuration'}: {problem['msg'].removeprefix('Value error, ')}")
     return "; ".join(lines)
+
+
+def _without_kinds(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """A location as the TOML has it: pydantic names the kind of a model too, ``run.NAME.model.lstm.layers``."""
+    kind = 3 if len(location) > 3 and location[0] == "run" and location[2] == "model" else None
+    kinds = ("transformer", "rnn", "lstm", "gru")
+    return tuple(step for at, step in enumerate(location) if at != kind or step not in kinds)
 
 
 def _keys_at(location: tuple[Any, ...]) -> set[str]:
@@ -666,7 +678,7 @@ def _keys_at(location: tuple[Any, ...]) -> set[str]:
 def _follow(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
     while "$ref" in node:
         node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
-    for option in node.get("anyOf", []) + node.get("allOf", []):
+    for option in node.get("anyOf", []) + node.get("allOf", []) + node.get("oneOf", []):
         found = _follow(schema, option)
         if "properties" in found:
             return found

@@ -174,6 +174,8 @@ def test_eval_and_sample_of_a_trained_run(built_corpus):
     again = corpusmill("sample", run, "--prompt", "The city", "--tokens", "12", "--seed", "3")
     assert first.returncode == 0, first.stderr
     assert first.stdout == again.stdout
+    silent = corpusmill("sample", run, "--prompt", "The city", "--prompt", "A", "--tokens", "0")
+    assert silent.stdout == "The city\n\nA\n"
     assert len(first.stdout) > len("The city")
 
 
@@ -185,7 +187,16 @@ def test_model_summary_diagram_and_export(built, built_corpus, tmp_path, capsys)
         assert json.loads(capsys.readouterr().out)["parameters"] == parameters
         assert cli.main(["model", "diagram", *which]) == 0
         assert capsys.readouterr().out.startswith("<svg")
-    assert cli.main(["model", "summary", str(built), "--run", "none"]) == 2
+    options = (["--depth", "8"], ["--preset", "gpu"])
+    wrong = [
+        [str(built), "--run", "none"],
+        [str(run), "--set", "name=b"],
+        ["--depth", "0"],
+        [str(run), "--run", "lstm"],
+    ]
+    for which in (*wrong, *([str(built), *option] for option in options)):
+        assert cli.main(["model", "summary", *which]) == 2
+    assert cli.main(["model", "export", str(run), str(built)]) == 1
     assert cli.main(["model", "export", str(run), str(tmp_path / "out")]) == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"model.safetensors", "config.json", "tokenizer.model"}
 

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -175,3 +176,19 @@ def test_minhash_presets_and_thresholds_become_bands_and_rows():
     for wrong in ({"threshold": 0.8, "rows": 4}, {"threshold": 1.5}, {"permutations": 64}, {"preset": "other"}):
         with pytest.raises(ValueError, match=r"threshold|permutations|preset"):
             minhash(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("shards.validation=0", "shards.validation is 0"),
+        ("shards.eos=false", "shards.eos is false"),
+        ("run.t.model.heads=3", "run.t.model: d_model 128"),
+        ("run.t.model.haeds=4", "unknown key 'run.t.model.haeds'; did you mean 'heads'"),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_in_the_terms_of_the_toml(tmp_path, override, words):
+    path = tmp_path / "c.toml"
+    path.write_text("[run.t]\nsteps = 9\n[run.t.model]\nkind = 'transformer'\n")
+    with pytest.raises(UsageError, match=re.escape(words)):
+        config.load(str(path), [override])

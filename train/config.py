@@ -228,13 +228,18 @@ class TrainConfig(Section):
         if self.batch % (self.micro_batch or self.batch):
             raise ValueError(f"micro_batch {self.micro_batch} does not divide batch {self.batch}")
         if self.batch % ((self.processes or 1) * (self.micro_batch or 1)):
-            raise ValueError(f"{self.processes} processes of micro_batch {self.micro_batch} do not share {self.batch}")
+            parts = f" in parts of micro_batch {self.micro_batch}" if self.micro_batch else ""
+            raise ValueError(f"{self.processes} processes do not share batch {self.batch} evenly{parts}")
+        if self.optimizer.kind == "muon" and self.model.kind != "transformer":
+            raise ValueError(f"muon is for the matrices of a Transformer's blocks; a {self.model.kind} takes adamw")
         return self
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides what is learnt: all but the number of processes and how much is kept."""
-        return self.model_dump(mode="json", exclude={"processes", "keep"})
+        """What decides what is learnt: not how it is computed, nor how often it is told, saved and judged."""
+        return self.model_dump(
+            mode="json", exclude={"processes", "keep", "compile", "log_every", "save_every", "eval_every"}
+        )
 
     @property
     def digest(self) -> str:

@@ -41,6 +41,14 @@ def choose(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def check(config: TrainConfig) -> None:
+    """Refuse a run that this machine cannot begin; UsageError says what can be had."""
+    where = choose(config.device)
+    how_many(config, where)
+    if config.precision == "fp16" and where.type == "cpu" and isinstance(config.model, RecurrentConfig):
+        raise UsageError(f"no fp16 for a {config.model.kind} on a CPU", mend='precision = "fp32" or "auto"')
+
+
 def how_many(config: TrainConfig, device: torch.device) -> int:
     """Processes for a run: as configured, or one a GPU as far as the batch can be shared, or one."""
     if config.processes:

@@ -147,6 +147,8 @@ def load_model(
     config = TrainConfig.model_validate(saved.described["config"])
     if context is not None and context < 1:
         raise UsageError(f"context {context}: want at least 1")
+    if context is not None and not isinstance(config.model, TransformerConfig):
+        raise UsageError(f"a context is for a Transformer: a {config.model.kind} carries its state on and on")
     eos = saved.described["special_ids"]["eos"]
     model = build(config.model, saved.described["vocab_size"], context or config.context, eos)
     saved.load_into(model)
@@ -184,10 +186,9 @@ def evaluate_run(
         raise CorpusmillError(
             "the validation split is empty", file=folder, mend="give validation a larger share, then: corpusmill shards"
         )
-    window = (context or config.context) if isinstance(config.model, TransformerConfig) else config.context
     costs = np.empty(validation.n_tokens)
     rows = config.micro_batch or config.batch // (config.processes or 1)
-    found = evaluate(model, validation, config.batch, window, rows, costs)
+    found = evaluate(model, validation, config.batch, context or config.context, rows, costs)
     spoken = languages(validation, Path(folder).parent / "documents")
     return {
         "step": saved.step,

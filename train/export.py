@@ -47,6 +47,8 @@ def export(run_dir: str, tokenizer_dir: str, out_dir: str) -> dict[str, Any]:
     another, or the model cannot be expressed.
     """
     out = Path(out_dir)
+    if out.exists() and not out.is_dir():
+        raise CorpusmillError("a file is here", file=out_dir, mend="name a new folder")
     if out.exists() and any(out.iterdir()):
         raise CorpusmillError("the folder is not empty", file=out_dir, mend="name a new one")
     model, saved = load_model(run_dir)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from torch import Tensor
 from pipeline.errors import CorpusmillError, UsageError
 from train.evaluate import check_tokenizer, load_model
 from train.model import LanguageModel
+
+_COLDEST = 1e-6  # the lowest temperature by which scores can be divided in float32
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,12 @@ class Choice:
     repetition_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
+        known = self.temperature == 0 or _COLDEST <= self.temperature < math.inf
+        known = known and self.top_k >= 0 and 0 < self.top_p <= 1 and 0 < self.repetition_penalty < math.inf
+        if not known:
             raise UsageError(
                 f"temperature {self.temperature}, top_k {self.top_k}, top_p {self.top_p}, repetition_penalty "
-                f"{self.repetition_penalty}: want >= 0, >= 0, 0 < top_p <= 1, and > 0"
+                f"{self.repetition_penalty}: want 0 or from {_COLDEST:g} on, >= 0, 0 < top_p <= 1, and > 0"
             )
 
 
@@ -64,6 +69,15 @@ def sample(
 
     if count < 1:
         raise UsageError(f"{count} continuations of each prompt: want at least 1")
+    if max_tokens < 0:
+        raise UsageError(f"{max_tokens} tokens: want at least 0")
+    if not -(2**63) <= seed < 2**63:
+        raise UsageError(f"seed {seed}: want 64 bits")
+    for prompt in prompts:
+        try:
+            prompt.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"the prompt {prompt!r} is not UTF-8") from error
     model, saved = load_model(run_dir, where, context)
     try:
         content = Path(tokenizer_path).read_bytes()
@@ -170,5 +184,5 @@ def draw(logits: Tensor, choice: Choice, generator: torch.Generator) -> int:
         ordered, ids = ordered[: choice.top_k], ids[: choice.top_k]
     p = torch.softmax(ordered / choice.temperature, -1)
     before = p.cumsum(-1) - p
-    p = torch.where(before < choice.top_p, p, 0.0)
+    p[1:] = torch.where(before < choice.top_p, p, 0.0)[1:]  # the likeliest stays, however small top_p
     return int(ids[torch.multinomial(p, 1, generator=generator)])

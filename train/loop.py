@@ -76,6 +76,10 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
             mend="a larger shards.validation in the corpus configuration, then: corpusmill build CORPUS_TOML",
         )
     root = Root(run_dir)
+    if root.read_json(RESULT) is None:
+        device.check(config)
+        if config.schedule.warmup >= config.steps - 1:
+            terminal.say(f"schedule.warmup is {config.schedule.warmup} of {config.steps} steps: the rate never falls")
     with _held(run_dir), torch.random.fork_rng():
         root.sweep("")
         identity = _identify(config, training, root)

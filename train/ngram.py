@@ -35,7 +35,7 @@ class _Order:
 
 
 class Trigrams:
-    """P(token | the two before it), from the training split."""
+    """P(token | the two before it), from the first `MOST` tokens of the training split; unigrams count all of it."""
 
     def __init__(self, training: Shards):
         self.vocabulary = v = training.vocab_size

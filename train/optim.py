@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import UsageError
 from train.config import OptimizerConfig, ScheduleConfig
 
 
@@ -87,8 +86,6 @@ def _groups(parameters: Sequence[Tensor], weight_decay: float) -> list[dict[str,
 
 def _muon(parameters: Mapping[str, Tensor], config: OptimizerConfig) -> Optimizers:
     inner = [p for name, p in parameters.items() if p.dim() == 2 and name.startswith("blocks.")]
-    if not inner:
-        raise UsageError("muon is for the matrices of a Transformer's blocks", mend='optimizer.kind = "adamw"')
     rest = [p for name, p in parameters.items() if p.dim() != 2 or not name.startswith("blocks.")]
     muon = torch.optim.Muon(
         inner,

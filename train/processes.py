@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
@@ -78,15 +79,19 @@ def together(count: int, device_type: str, follow: Callable[..., None], *argumen
         process.start()
     torch.set_num_threads(share)
     try:
-        _join(store, device_type, 0, count)
+        _join_beside(others, store, device_type, count)
         yield Group(0, count)
     except RuntimeError as error:  # torch's own: a partner is gone
         for process in others:
             process.join(10)
-        if faults.empty():
-            raise
-        cause, file, mend = faults.get()
-        raise CorpusmillError(cause, file=file, mend=mend) from error
+        if ended := _ended(others, killed=True):
+            raise ended from error
+        if not faults.empty():
+            cause, file, mend = faults.get()
+            raise CorpusmillError(cause, file=file, mend=mend) from error
+        if ended := _ended(others):
+            raise ended from error
+        raise
     finally:
         for process in others:
             process.kill()
@@ -94,6 +99,39 @@ def together(count: int, device_type: str, follow: Callable[..., None], *argumen
         if dist.is_initialized():
             dist.destroy_process_group()
         torch.set_num_threads(threads)
+
+
+def _join_beside(others: list[Any], store: dist.Store, device_type: str, count: int) -> None:
+    """Join as process 0. Torch waits for a partner that has died, so a thread does that, and we look after them."""
+    failed: list[RuntimeError] = []
+
+    def join() -> None:
+        try:
+            _join(store, device_type, 0, count)
+        except RuntimeError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=join, name="join", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.1)
+        if thread.is_alive() and any(process.exitcode is not None for process in others):
+            raise RuntimeError("a partner ended before it had joined")
+    if failed:
+        raise failed[0]
+    if device_type == "cuda":
+        torch.cuda.set_device(0)  # is of a thread
+
+
+def _ended(others: list[Any], killed: bool = False) -> CorpusmillError | None:
+    """What is said of the first process that ended badly, or with ``killed`` by a signal; None where there is none."""
+    for number, process in enumerate(others, 1):
+        if process.exitcode is not None and (process.exitcode < 0 or (process.exitcode and not killed)):
+            return CorpusmillError(
+                f"process {number} of the run ended with {process.exitcode}",
+                mend="see what it said above and whether memory sufficed; the same command resumes from the checkpoint",
+            )
+    return None
 
 
 def _join(store: dist.Store, device_type: str, number: int, count: int) -> None:

@@ -60,8 +60,12 @@ def _meant(options: argparse.Namespace) -> tuple[TrainConfig, int]:
     from pipeline.storage import Root
     from train.config import TrainConfig
 
+    given = {name: getattr(options, name) for name in ("preset", "depth") if getattr(options, name) is not None}
+    if options.what is not None and given:
+        raise UsageError(f"--{next(iter(given))} is for a model of its own, not for {options.what}")
+    if options.run_name and (options.what is None or os.path.isdir(options.what)):
+        raise UsageError("--run chooses among the runs of a TOML: name the TOML")
     if options.what is None:
-        given = {name: getattr(options, name) for name in ("preset", "depth") if getattr(options, name) is not None}
         if options.set:
             raise UsageError("--set is for a TOML", mend="corpusmill model summary corpus.toml --set run.NAME.depth=8")
         try:
@@ -69,6 +73,8 @@ def _meant(options: argparse.Namespace) -> tuple[TrainConfig, int]:
         except ValidationError as error:
             raise UsageError(config.explain(error), mend="corpusmill model summary --help") from None
     if os.path.isdir(options.what):
+        if options.set:
+            raise UsageError(f"--set is for a TOML, and {options.what} is a run")
         known = Root(options.what).read_json("run.json")
         if known is None:
             raise UsageError(f"{options.what}: not a run: it has no run.json", mend="name a folder of CORPUS/runs")
@@ -76,7 +82,8 @@ def _meant(options: argparse.Namespace) -> tuple[TrainConfig, int]:
     corpus = config.load(options.what, options.set)
     name = options.run_name or next(iter(corpus.run), None)
     if name not in corpus.run:
-        raise UsageError(f"{options.what}: no [run.{name or 'NAME'}]", mend=f"there are: {', '.join(corpus.run)}")
+        there = f"there are: {', '.join(corpus.run)}" if corpus.run else 'add one: [run.small], preset = "laptop"'
+        raise UsageError(f"{options.what}: no [run.{name or 'NAME'}]", mend=there)
     return corpus.run[name], options.vocab or corpus.tokenizer.vocab_size
 
 

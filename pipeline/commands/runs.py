@@ -74,6 +74,14 @@ def _sample(options: argparse.Namespace) -> int:
     count = max(options.count, 1)
     said = [""] * len(prompts) * count
     shown = -1
+
+    def show(last: int) -> None:
+        """The prompts up to number ``last``, those too after which nothing was said."""
+        nonlocal shown
+        while shown < last:
+            shown += 1
+            print(("\n\n" if shown else "") + prompts[shown], end="")
+
     for number, text in sample(
         options.run_dir,
         os.path.join(corpus, "tokenizer", "tokenizer.model"),
@@ -88,11 +96,11 @@ def _sample(options: argparse.Namespace) -> int:
         said[number] += text
         if count > 1:
             continue  # drawn side by side: shown when whole
-        if number != shown:
-            print(("\n\n" if number else "") + prompts[number], end="")
-            shown = number
+        show(number)
         print(text, end="", flush=True)
     if count > 1:
         print("\n\n".join(prompts[number // count] + text for number, text in enumerate(said)), end="")
+    else:
+        show(len(prompts) - 1)
     print()
     return 0

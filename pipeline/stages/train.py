@@ -32,6 +32,7 @@ def plan(config: Config, shards_digest: str) -> list[Unit]:
 
 def process(root: Root, unit: Unit) -> Row:
     """Train one run to its end, or go on from its latest checkpoint."""
+    from train.device import check
     from train.loop import train
 
     if not root.local:
@@ -40,6 +41,7 @@ def process(root: Root, unit: Unit) -> Row:
         )
     config = TrainConfig.model_validate_json(json.dumps(unit.spec["run"]))
     run_dir = root.path(f"runs/{unit.name}")
+    check(config)  # before an earlier run is moved
     _make_way(run_dir, config, root)
     result = train(config, root.path("shards"), run_dir, progress=lambda row: _say(unit.name, row))
     if not result["finished"]:

@@ -25,6 +25,7 @@ from train.optim import learning_rate
         {"optimizer": {"lr": 0}},
         {"optimizer": {"betas": [0.9, 1.0]}},
         {"steps": 0},
+        {"preset": "laptop-lstm", "depth": 4},
     ],
 )
 def test_wrong_configuration_is_refused(values):

@@ -112,7 +112,17 @@ def test_another_tokenizer_is_refused(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"temperature": -1}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": -2}, {"repetition_penalty": 0}]
+    "wrong",
+    [
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"temperature": 1e-40},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+        {"top_k": -2},
+        {"repetition_penalty": 0},
+        {"repetition_penalty": float("nan")},
+    ],
 )
 def test_meaningless_options_are_refused(wrong):
     with pytest.raises(UsageError):
@@ -138,11 +148,15 @@ def test_repetition_is_punished(run):
 
 
 def test_context_is_chosen_at_run_time(run):
+    if not (model := load_model(run[0])[0]).context:
+        with pytest.raises(UsageError, match="a lstm carries its state"):
+            load_model(run[0], context=3)
+        return
     model, _ = load_model(run[0], context=3)
     options = {"never": [1], "end": 0, "max_tokens": 5}
-    prompts = [[0, 9, 8, 7, 6], [7, 6]] if model.carries_state else [[0, 9, 8, 7, 6], [8, 7, 6]]
+    prompts = [[0, 9, 8, 7, 6], [8, 7, 6]]
     long, short = (list(tokens(model, ids, Choice(0.0), [torch.Generator()], **options)) for ids in prompts)
-    assert model.carries_state or long == short
+    assert long == short
     assert texts(run, ["the mill grinds the corpus"], temperature=0, context=3)
 
 
@@ -204,3 +218,20 @@ def test_a_text_begins_as_the_documents_do(tmp_path, stated):
     found = export(str(tmp_path / "run"), str(tmp_path / "tokenizer"), str(tmp_path / "out"))
     assert (found["bos_token_id"], found["eos_token_id"]) == (2, 0)
     assert "begins after tokens 0, 2 and ends with 0" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "changes", "words"),
+    [
+        ("a", {"max_tokens": -1}, "-1 tokens"),
+        ("a", {"seed": 10**20}, "64 bits"),
+        ("a\udcff", {}, "not UTF-8"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused(run, prompt, changes, words):
+    with pytest.raises(UsageError, match=words):
+        texts(run, [prompt], **changes)
+
+
+def test_the_likeliest_stays_however_small_top_p():
+    assert draw(torch.tensor([0.0, 3.0, 1.0]), Choice(temperature=1.0, top_p=1e-46), torch.Generator()) == 1

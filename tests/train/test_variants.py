@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 
 import pytest
 import torch
@@ -28,6 +30,7 @@ from train.loop import Trainer, train
 from train.loss import even
 from train.model import build
 from train.optim import learning_rate
+from train.processes import Group, together
 from train.transformer import boundaries, frequencies
 
 
@@ -361,8 +364,51 @@ def test_two_processes_train_what_one_trains(tmp_path, shards_dir, kind):
 
 
 def test_processes_must_share_the_batch():
-    with pytest.raises(ValidationError, match="do not share"):
+    with pytest.raises(ValidationError, match="2 processes do not share batch 9 evenly \\["):
         config_of("lstm", batch=9, processes=2)
+
+
+def _killed(group: Group) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_dies_is_named():
+    with (
+        pytest.raises(CorpusmillError, match="process 1 of the run ended with -9") as caught,
+        together(2, "cpu", _killed) as group,
+    ):
+        group.sum(torch.ones(1))
+    assert "resumes" in caught.value.mend
+
+
+def test_a_process_that_dies_before_it_has_joined_is_named():
+    def kill() -> None:
+        while not (others := multiprocessing.active_children()):
+            pass
+        others[0].kill()
+
+    threading.Thread(target=kill).start()  # a process takes seconds to import torch
+    with pytest.raises(CorpusmillError, match="process 1 of the run ended with -9"), together(2, "cpu", _killed):
+        pass
+
+
+def test_what_cannot_begin_here_is_refused_before_a_folder_is_made(tmp_path, shards_dir):
+    with pytest.raises(UsageError, match="no fp16 for a lstm"):
+        train(config_of("lstm", precision="fp16"), shards_dir, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValidationError, match="muon is for"):
+        config_of("lstm", optimizer={"kind": "muon"})
+
+
+def test_a_rate_that_never_falls_is_told(tmp_path, shards_dir, capfd):
+    train(config_of("lstm", steps=4), shards_dir, str(tmp_path / "run"))
+    assert "schedule.warmup is 3 of 4 steps" in capfd.readouterr().err
+
+
+def test_how_often_a_run_is_told_and_saved_is_not_what_it_learns():
+    one = config_of("lstm")
+    for changes in ({"log_every": 7}, {"save_every": 7}, {"eval_every": 7}, {"compile": True}):
+        assert config_of("lstm", **changes).digest == one.digest
 
 
 def test_batch_that_cannot_fit_is_refused_with_one_that_does(shards_dir):
@@ -438,9 +484,9 @@ def test_presets_and_the_dial_are_starting_points():
     for preset in ("laptop", "laptop-lstm", "gpu", "124m"):
         config = TrainConfig.model_validate({"preset": preset, "steps": 7, "model": {"layers": 3}})
         assert (config.steps, config.model.layers) == (7, 3)
-        assert TrainConfig.model_validate(config.identity) == config.model_copy(update={"preset": None})
+        assert TrainConfig.model_validate(config.model_dump()) == config.model_copy(update={"preset": None})
     assert TrainConfig.model_validate({"preset": "124m"}).model.d_model == 768
-    other = TrainConfig.model_validate({"preset": "laptop", "model": {"kind": "gru"}})
+    other = TrainConfig.model_validate({"preset": "laptop", "model": {"kind": "gru"}, "optimizer": {"kind": "adamw"}})
     assert other.model == RecurrentConfig(kind="gru")
     deep = TrainConfig.model_validate({"depth": 6, "model": {"qk_norm": True}})
     assert (deep.model.layers, deep.model.d_model, deep.model.heads, deep.model.qk_norm) == (6, 384, 6, True)
