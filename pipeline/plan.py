@@ -43,7 +43,10 @@ _SPREAD = 16  # files of a source whose heads are read
 _WARM, _SMALL = 0.1, 0.3  # of the sample: what is built to warm up, and for the other end of the line
 _VOCABULARIES = (32_000, 8_000, 2_000, 500)  # what little text may support, where it does not support the one wanted
 _SIGNATURES = 200_000
+_COMMITS = 50
 _CARRIED = 3  # times what comparing takes: Beam groups and copies the blocks; 2 to 4 on 390,000 to 500,000 documents
+_WRITTEN = 7  # files a unit of the dedup stage: claims, gone, verdicts, part, row
+_TIMES = 3  # a stage of so few seconds is timed that often: its line is drawn on a hundredfold
 _WORKER_START = 5.0  # seconds
 _ROW_GROUP_READ = 4  # bytes of memory a byte of text in the row group that is read
 
@@ -61,6 +64,7 @@ class Point:
     peaks: dict[str, int]
     disk: dict[str, int]  # bytes by folder
     written: float  # seconds a document to write what dedup found
+    commit: float  # seconds to commit a small file
     read: float  # seconds a byte of text to read the kept documents
     cuttable: dict[str, bool]  # whether a file is cut into units, by path
 
@@ -84,7 +88,8 @@ def estimate(config: Config, sample: int, workers: int = 1, memory: int = 4_000_
         small = _calibrate(config, sizes, sample * _SMALL, Path(folder, "small")) if sample < total else large
     scale = total / large.bytes
     documents = large.documents * scale
-    seconds = _seconds(config, small, large, scale)
+    units = _units(config, sizes, large.cuttable)
+    seconds = _seconds(config, small, large, scale, units)
     peaks = _peaks(config, small, large, scale, max(size for files in sizes.values() for size in files.values()))
     text = round(large.text * scale)
     peaks["dedup"] = exchange.peak_memory(round(documents), config.dedup, memory, text, config.root)
@@ -100,7 +105,7 @@ def estimate(config: Config, sample: int, workers: int = 1, memory: int = 4_000_
     return {
         "files": sum(map(len, sizes.values())),
         "bytes": total,
-        "units": _units(config, sizes, large.cuttable),
+        "units": units,
         "sample": large.bytes,
         "documents": round(documents),
         "stages": stages,
@@ -109,8 +114,8 @@ def estimate(config: Config, sample: int, workers: int = 1, memory: int = 4_000_
     }
 
 
-def _seconds(config: Config, small: Point, large: Point, scale: float) -> dict[str, float]:
-    """The seconds of one core that each stage takes for ``scale`` times the larger sample."""
+def _seconds(config: Config, small: Point, large: Point, scale: float, units: int) -> dict[str, float]:
+    """The seconds of one core that each stage takes for ``scale`` times the larger sample, in ``units``."""
     trained = [min(text, config.tokenizer.sample) for text in (small.text, large.text, large.text * scale)]
     found = {
         stage: _line((small.bytes, small.seconds[stage]), (large.bytes, large.seconds[stage]), large.bytes * scale)
@@ -120,7 +125,8 @@ def _seconds(config: Config, small: Point, large: Point, scale: float) -> dict[s
         (trained[0], small.seconds["tokenizer"]), (trained[1], large.seconds["tokenizer"]), trained[2]
     )
     found["tokenizer"] += 2 * large.read * large.text * (scale - 1)  # all is read to choose, and once more to take
-    found["dedup"] = small.seconds["dedup"] + large.documents * scale * (large.written + _CARRIED * _meeting(config))
+    found["dedup"] = small.seconds["dedup"] + units * _WRITTEN * large.commit
+    found["dedup"] += large.documents * scale * (large.written + _CARRIED * _meeting(config))
     return found
 
 
@@ -179,6 +185,9 @@ def _calibrate(config: Config, sizes: dict[str, dict[str, int]], sample: float, 
     peaks: dict[str, int] = {}
     for stage in STAGES:
         small, seconds[stage], peaks[stage] = _alone(small, stage)
+    for seed in range(1, _TIMES):  # another seed: the same work, done again
+        again = small.model_copy(update={"shards": small.shards.model_copy(update={"seed": small.shards.seed + seed})})
+        seconds["shards"] = min(seconds["shards"], _alone(again, "shards")[1])
     root = Root(small.root)
     rows = {stage: list(Ledger(root).rows(stage)) for stage in STAGES}
     documents = sum(row.counts.kept for row in rows["ingest"])
@@ -195,6 +204,10 @@ def _calibrate(config: Config, sizes: dict[str, dict[str, int]], sample: float, 
             for _ in kept(root, row.unit, ["id", "text", "language"]):
                 pass
         passes.append(time.perf_counter() - began)
+    began = time.perf_counter()
+    for number in range(_COMMITS):
+        root.write(f"scratch/{number}", b"{}")
+    commit = (time.perf_counter() - began) / _COMMITS
     return Point(
         bytes=read,
         documents=documents,
@@ -205,6 +218,7 @@ def _calibrate(config: Config, sizes: dict[str, dict[str, int]], sample: float, 
         peaks=peaks,
         disk=disk,
         written=sum(row.took["seconds"] for row in rows["dedup"]) / max(documents, 1),
+        commit=commit,
         read=min(passes) / max(sum(texts), 1),
         cuttable=cuttable,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipeline.config import Config
 from pipeline.ledger import Counts, Ledger, Row, Unit, digest
@@ -95,25 +96,35 @@ def _bin(keys: np.ndarray) -> np.ndarray:
 
 
 def _keys(root: Root, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Shuffle keys and token counts of a split, one pair of arrays a row group."""
-    for _, group in _find(root, split, 0, _END[0], ["key", "n_tokens"]):
-        yield group["key"].to_numpy(), group["n_tokens"].to_numpy().astype(np.int64)
+    """Shuffle keys and token counts of a split, one pair of arrays an exchange file."""
+    for name in root.sizes("encoded"):
+        with reading(root, name) as parquet:
+            table = parquet.read_row_groups(_groups(parquet, split, 0, _END[0]), ["key", "n_tokens"])
+            yield table["key"].to_numpy(), table["n_tokens"].to_numpy().astype(np.int64)
 
 
 Place = tuple[str, int]
 """An exchange file and the number of a row group in it."""
 
 
+def _groups(parquet: pq.ParquetFile, split: str, low: int, last: int) -> list[int]:
+    """The row groups of an exchange file that can hold keys of [low, last] of a split."""
+    split_column, key_column = ENCODED.get_field_index("split"), ENCODED.get_field_index("key")
+    found = []
+    for i in range(parquet.num_row_groups):
+        group = parquet.metadata.row_group(i)
+        keys = group.column(key_column).statistics
+        if keys.max >= low and keys.min <= last and group.column(split_column).statistics.min == split:
+            found.append(i)
+    return found
+
+
 def _find(root: Root, split: str, low: int, last: int, columns: list[str]) -> Iterator[tuple[Place, pa.Table]]:
     """Row groups of all exchange files that can hold keys of [low, last] of a split, in the order of file names."""
-    split_column, key_column = ENCODED.get_field_index("split"), ENCODED.get_field_index("key")
     for name in root.sizes("encoded"):
         with reading(root, name) as parquet:
-            for i in range(parquet.num_row_groups):
-                group = parquet.metadata.row_group(i)
-                keys = group.column(key_column).statistics
-                if keys.max >= low and keys.min <= last and group.column(split_column).statistics.min == split:
-                    yield (name, i), parquet.read_row_group(i, columns)
+            for i in _groups(parquet, split, low, last):
+                yield (name, i), parquet.read_row_group(i, columns)
 
 
 def _read(root: Root, places: list[Place], columns: list[str]) -> Iterator[pa.Table]:
