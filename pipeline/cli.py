@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import io
 import os
 import sys
@@ -38,6 +37,7 @@ from pipeline.commands import (
 )
 from pipeline.commands.common import Commands
 from pipeline.errors import CorpusmillError, NotYet, Stopped, UsageError, without_query
+from pipeline.storage import refused
 
 _COMMANDS = (
     fetch,
@@ -86,7 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.beam_options = beam_options
     try:
         if beam_options and not hasattr(options, "runner"):
-            raise UsageError(f"{options.command} takes no options after --")
+            raise UsageError(
+                f"{options.command} takes no options after --", mend="only build and its stages do, with --runner"
+            )
         return int(options.run(options))
     except UsageError as error:
         return _fail(error, 2)
@@ -100,14 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (error.name or "").split(".")[0] in ("pipeline", "tokenizer", "train"):
             raise  # a fault of ours, or of the installation: the traceback says more
         extra = "train" if options.command in ("train", "eval", "sample", "model") else "pipeline"
-        return _fail(CorpusmillError(f"{error}", mend=f"pip install 'corpusmill[{extra}]'"), 1)
+        return _fail(CorpusmillError(f"{error}", mend=f"in a clone of corpusmill: pip install '.[{extra}]'"), 1)
     except KeyboardInterrupt:
         return _fail("interrupted; what is committed stays, the same command goes on from there", 130)
     except BrokenPipeError:  # the reader of our output went away
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         return 1
     except OSError as error:
-        return _fail(_refused(error), 1)
+        return _fail(refused(error), 1)
 
 
 def entry() -> None:
@@ -127,17 +129,6 @@ def entry() -> None:
     if "apache_beam" in sys.modules:
         os._exit(status)
     sys.exit(status)
-
-
-def _refused(error: OSError) -> CorpusmillError:
-    """What the system refused, with the file and what mends it."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        mend = "make room there; the same command goes on from what is committed"
-    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        mend = "let this user write and read there, or name another place"
-    else:
-        mend = "correct the path; if it is a file of a corpus: corpusmill verify CORPUS --repair, then build again"
-    return CorpusmillError(error.strerror or str(error), file=os.fsdecode(error.filename or ""), mend=mend)
 
 
 def _fail(what: object, status: int) -> int:

@@ -29,6 +29,7 @@ TEMPORARY = ".tmp-"  # our own unfinished files: `sweep` may delete whatever sta
 _SCRATCH = "corpusmill-scratch-"  # so that no folder of a user has such a name
 _BLOCK = 1 << 20
 _BUSY = (errno.EBUSY, errno.EREMOTEIO, errno.EAGAIN, errno.ETIMEDOUT)  # what 500 and 503 of a store become
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # a write that finds no room
 _WAITS = (0.5, 1, 2, 4, 8, 16, 32, 64)  # seconds between the tries at a store that is busy
 
 
@@ -45,7 +46,9 @@ def _remote(url: str) -> tuple[Any, str]:
         return fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise CorpusmillError(
-            f"no storage driver for this URL: {error}", file=url, mend="pip install 'corpusmill[s3]'"
+            f"no storage driver for this URL: {error}",
+            file=url,
+            mend="for s3:// in a clone of corpusmill: pip install '.[s3]'; for others: the package of fsspec for it",
         ) from error
 
 
@@ -67,6 +70,17 @@ def _asking(url: str) -> Iterator[None]:
             file=url,
             mend="see that the URL is right, that such storage can do this, and that its credentials are set",
         ) from error
+
+
+def refused(error: OSError) -> CorpusmillError:
+    """What the system refused, with the file and what mends it."""
+    if error.errno in FULL:
+        mend = "make room there; the same command goes on from what is committed"
+    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        mend = "let this user write and read there, or name another place"
+    else:
+        mend = "correct the path; if it is a file of a corpus: corpusmill verify CORPUS --repair, then build again"
+    return CorpusmillError(error.strerror or str(error), file=os.fsdecode(error.filename or ""), mend=mend)
 
 
 def open_input(path: str) -> BinaryIO:
@@ -175,7 +189,11 @@ class HashingSink:
         view = memoryview(data).cast("B")
         self.sha256.update(view)
         self.bytes += len(view)
-        self.file.write(view)
+        try:
+            self.file.write(view)
+        except OSError as error:  # of several files being written, the one
+            error.filename = error.filename or getattr(self.file, "name", None)
+            raise
         return len(view)
 
     def tell(self) -> int:
@@ -304,6 +322,10 @@ class Root:
                 os.fsync(file.fileno())
             os.replace(temporary, final)
             sync_folder(folder)
+        except OSError as error:
+            if error.filename == temporary or (error.filename is None and error.errno in FULL):
+                error.filename = final  # the system names no file, or the one that goes now
+            raise
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)

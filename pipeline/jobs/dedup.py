@@ -12,7 +12,6 @@ import ctypes
 import gc
 import json
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,9 +33,13 @@ from pipeline.jobs.runner import FollowsDriver, Runner, beam, run
 from pipeline.ledger import Unit
 from pipeline.stages import dedup, exchange
 from pipeline.stages.places import Places
-from pipeline.storage import Root
+from pipeline.storage import Root, refused
 
 Merge = Callable[..., bytes]
+
+_FAILED = f"{dedup.EXCHANGE}/failed"
+_RESERVE = f"{dedup.EXCHANGE}/reserve"
+_RESERVE_BYTES = 1 << 16
 
 
 class Merged(beam.CombineFn):
@@ -72,7 +75,8 @@ class Merged(beam.CombineFn):
 
 
 class Guarded(FollowsDriver):
-    """Work on an element; what cannot be read is left for the driver, which tells it without Beam's traceback."""
+    """Work on an element; what cannot be read or written is left for the driver, which tells it without Beam's
+    traceback."""
 
     def __init__(self, root_url: str, driver: int | None, work: Callable[..., Iterator[Any]], *arguments: Any):
         super().__init__(root_url, driver)
@@ -84,9 +88,16 @@ class Guarded(FollowsDriver):
         root = Root(self.root_url)
         try:
             yield from self.work(root, element, *self.arguments)
-        except CorpusmillError as error:
-            value = {"cause": error.cause, "file": error.file, "offset": error.offset, "mend": error.mend}
-            root.write(f"{dedup.EXCHANGE}/failed/{element.name}", json.dumps(value).encode())
+        except (CorpusmillError, OSError) as error:
+            told = refused(error) if isinstance(error, OSError) else error
+            value = {"cause": told.cause, "file": told.file, "offset": told.offset, "mend": told.mend}
+            root.remove(_RESERVE)  # a full disk has no other room for what follows
+            root.write(f"{_FAILED}/{_name(element)}", json.dumps(value).encode())
+
+
+def _name(element: Any) -> str:
+    """The name of a unit or batch, or the key of what met under one."""
+    return element.name if hasattr(element, "name") else str(element[0])
 
 
 def find_duplicates(root_url: str, units: list[Unit], runner: Runner, memory: int) -> None:
@@ -110,6 +121,7 @@ class _Search:
     def run(self) -> None:
         for name in self.root.sizes(dedup.EXCHANGE):  # of a run that was killed
             self.root.remove(name)
+        self.root.write(_RESERVE, bytes(_RESERVE_BYTES))
         met = self._meet("equal keys", dedup.keyed_blocks, dedup.edges, forest_merge, len(self.places))
         verdicts = dedup.judge_keyed(
             self.root, self.places, self.settings, {level: clusters(forest) for level, forest in met.items()}
@@ -198,7 +210,7 @@ class _Search:
 
     def _check(self) -> None:
         """Raise what a worker could not read."""
-        failed = [self.root.read_json(name) for name in self.root.sizes(f"{dedup.EXCHANGE}/failed")]
+        failed = [self.root.read_json(name) for name in self.root.sizes(_FAILED)]
         if failed:
             more = f" (and {len(failed) - 1} more like it)" if failed[1:] else ""
             raise CorpusmillError(failed[0].pop("cause") + more, **failed[0])
@@ -230,7 +242,7 @@ def meet(
             | "Meet" >> beam.GroupByKey()
             | "Edges" >> beam.MapTuple(edges)
             | "Merge" >> beam.CombinePerKey(Merged(merge))
-            | "Leave" >> beam.MapTuple(partial(_leave_edges, root_url))
+            | "Leave" >> beam.ParDo(Guarded(root_url, runner.driver, _leave_edges))
         )
 
     run(build, runner, root_url, dedup.STAGE)
@@ -253,7 +265,7 @@ def count_lines(root_url: str, units: list[Unit], runner: Runner, settings: Line
             _spread(pipeline, units)
             | "Pack" >> beam.ParDo(Guarded(root_url, runner.driver, dedup.line_blocks, ranges, chosen))
             | "Meet" >> beam.GroupByKey()
-            | "Count" >> beam.MapTuple(partial(_leave_repeated, root_url, settings))
+            | "Count" >> beam.ParDo(Guarded(root_url, runner.driver, _leave_repeated, settings))
         )
 
     run(build, runner, root_url, dedup.STAGE)
@@ -263,8 +275,10 @@ def _spread(pipeline: beam.Pipeline, elements: list[Any]) -> Any:
     return pipeline | "Elements" >> beam.Create(elements) | "Spread" >> beam.Reshuffle()
 
 
-def _leave_edges(root_url: str, level: str, merged: bytes) -> None:
-    Root(root_url).write(f"{dedup.EXCHANGE}/edges/{level}", merged)
+def _leave_edges(root: Root, merged: tuple[str, bytes]) -> Iterator[Any]:
+    level, edges = merged
+    root.write(f"{dedup.EXCHANGE}/edges/{level}", edges)
+    yield from ()
 
 
 def _leave_similarities(root: Root, batch: dedup.PairBatch) -> Iterator[Any]:
@@ -272,5 +286,7 @@ def _leave_similarities(root: Root, batch: dedup.PairBatch) -> Iterator[Any]:
     yield from ()
 
 
-def _leave_repeated(root_url: str, settings: Lines, index: int, packed: Iterable[bytes]) -> None:
-    dedup.leave_repeated(Root(root_url), settings, index, packed)
+def _leave_repeated(root: Root, counted: tuple[int, Iterable[bytes]], settings: Lines) -> Iterator[Any]:
+    index, packed = counted
+    dedup.leave_repeated(root, settings, index, packed)
+    yield from ()

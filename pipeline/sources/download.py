@@ -9,7 +9,6 @@ a file is here whole.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import http.client
@@ -26,7 +25,7 @@ from typing import Any
 from pipeline import progress
 from pipeline.errors import CorpusmillError, UsageError
 from pipeline.sources.client import Busy, Client, content_length, validator
-from pipeline.storage import Root, is_url, sync_folder
+from pipeline.storage import Root, is_url, refused, sync_folder
 
 LISTING = "listing.json"
 PARTIAL = ".part-"  # kept for the next run, unlike temporary files, which are swept
@@ -194,10 +193,8 @@ def _check_space(folder: Folder) -> None:
 
 
 def _disk_trouble(error: OSError, folder: Folder) -> CorpusmillError:
-    mend = "free some space and run the same command again" if error.errno == errno.ENOSPC else ""
-    return CorpusmillError(
-        f"cannot write: {error.strerror or error}", file=error.filename or str(folder.path), mend=mend
-    )
+    told = refused(error)
+    return CorpusmillError(f"cannot write: {told.cause}", file=told.file or str(folder.path), mend=told.mend)
 
 
 def _fetch_one(client: Client, folder: Folder, file: File, meter: Meter) -> None:

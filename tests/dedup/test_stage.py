@@ -307,6 +307,43 @@ def test_a_million_equal_documents(tmp_path):
     assert {dedup._LEVELS[level - 1] for part in found for level in np.unique(part["level"])} == {"exact"}
 
 
+_ON_A_FULL_DISK = """
+import pickle, resource, signal, sys
+from pipeline.errors import CorpusmillError
+from pipeline.jobs.dedup import find_duplicates
+from pipeline.jobs.runner import Runner
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing then fails as on a full disk, with an OSError
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    find_duplicates(sys.argv[1], pickle.loads(sys.stdin.buffer.read()), Runner(), 4_000_000_000)
+except CorpusmillError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("left", ["edges/near", "repeated/00000"])
+def test_a_full_disk_is_refused_with_the_file_and_without_a_traceback(tmp_path, left):
+    if left == "edges/near":
+        corpus, count = Corpus(tmp_path, {f"s--{n}--0": [] for n in range(2)}), 10_000
+        bands = np.random.default_rng(2).integers(1, 1 << 64, (count, 14), dtype=np.uint64)
+        own = np.random.default_rng(3).integers(0, 1 << 64, (2, count, 2), dtype=np.uint64)
+        planned = [
+            plant(corpus.root, unit, number * count, own[number], own[number], bands)
+            for number, unit in enumerate(corpus.planned)
+        ]
+    else:
+        text = "\n".join(f"line{n}" for n in range(15_000))
+        settings = {"near": False, "lines": {"documents": 2, "min_words": 1}}
+        corpus = Corpus(tmp_path, {"s--x--0": [Document(text), Document(text + "\nmore")]}, settings)
+        planned = corpus.planned
+    command = [sys.executable, "-c", _ON_A_FULL_DISK, corpus.root.url]
+    done = subprocess.run(command, input=pickle.dumps(planned), capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    said = f"{corpus.root.url}/exchange/{left}: File too large\n  to mend: make room there"
+    assert done.stdout.decode().startswith(said)
+    assert b"Traceback" not in done.stderr
+
+
 _IN_LITTLE_MEMORY = """
 import pickle, re, sys
 from pipeline.jobs.dedup import find_duplicates
