@@ -15,10 +15,12 @@ _STAGES = (ingest, dedup, tokenizer, encode, shards, train, report)
 
 @dataclass
 class Findings:
-    """What `verify` saw. ``damage`` names each file or row that is not what the ledger says."""
+    """What `verify` saw. ``damage`` names each file or row that is not what the ledger says, ``incomplete`` what a
+    build began and did not finish, ``not_built`` the last stages, none of which was begun: a build may stop before."""
 
     damage: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
+    not_built: list[str] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
     parts: int = 0
     bytes: int = 0
@@ -26,7 +28,7 @@ class Findings:
 
     @property
     def sound(self) -> bool:
-        """Whether the corpus is whole and undamaged."""
+        """Whether all that was built is whole and undamaged."""
         return not self.damage and not self.incomplete
 
 
@@ -35,13 +37,34 @@ def verify(root: Root, repair: bool = False) -> Findings:
     findings = Findings()
     ledger = Ledger(root)
     ledger.check_there()
+    known = ledger.configuration()
+    runs = known is not None and known["config"].get("run")
     for stage in _STAGES:
         sound = _verify_stage(ledger, stage.STAGE, stage.FOLDERS, findings, repair)
         if stage is train:
             findings.damage += train.damage(root, sound, repair)
         if lost := ledger.lost_before(stage.STAGE):
             findings.incomplete.append(f"{lost}: not built since; corpusmill build CONFIG goes on with it")
+        if ledger.stage(stage.STAGE) is not None:
+            findings.incomplete += map(_unfinished, findings.not_built)  # what came after them was built from them
+            findings.not_built.clear()
+        elif _begun(ledger, stage.STAGE) and (stage is not train or runs or sound):
+            findings.incomplete.append(_unfinished(stage.STAGE))
+        elif stage is not encode and (stage is not train or runs):
+            findings.not_built.append(stage.STAGE)
+    if ingest.STAGE in findings.not_built:
+        findings.incomplete.append(_unfinished(ingest.STAGE))
+        findings.not_built.clear()
     return findings
+
+
+def _unfinished(stage: str) -> str:
+    return f"stage {stage} is not complete; corpusmill build CONFIG goes on with it"
+
+
+def _begun(ledger: Ledger, stage: str) -> bool:
+    """Whether a build has worked on a stage: there are rows, or units in progress, or units that failed."""
+    return any(ledger.root.sizes(f"ledger/{kind}{stage}") for kind in ("", "running/", "failed/"))
 
 
 def _verify_stage(
@@ -74,14 +97,14 @@ def _verify_stage(
             damaged = True
             if repair:
                 ledger.forget(stage, unit)
+    closed = ledger.stage(stage)
     for folder in folders:
+        if folder == dedup.EXCHANGE and closed is None:
+            continue  # scratch of a stage in progress: the next build clears it
         findings.damage += [
             f"{root.path(name)}: no ledger row names this file" for name in root.sizes(folder) if name not in named
         ]
-    closed = ledger.stage(stage)
     if closed is None:
-        if digests or stage not in (encode.STAGE, train.STAGE):
-            findings.incomplete.append(f"stage {stage} is not complete; corpusmill build CONFIG goes on with it")
         return sound
     findings.digests[stage] = digest_of_list(digests)
     said = (closed.get("digest"), closed.get("counts"), closed.get("units"), closed.get("faults"))

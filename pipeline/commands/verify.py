@@ -39,7 +39,10 @@ def _verify(options: argparse.Namespace) -> int:
         print(f"INCOMPLETE {trouble}")
     for unit, fault in findings.faults.items():
         print(f"fault of an input, recorded: {unit}: {fault}")
-    print(f"{findings.parts} parts, {size(findings.bytes)}, {'sound' if findings.sound else 'NOT sound'}")
+    verdict = "sound" if findings.sound else "NOT sound"
+    if findings.not_built:
+        verdict += f" as far as it was built; not built: {', '.join(findings.not_built)} (corpusmill build CONFIG)"
+    print(f"{findings.parts} parts, {size(findings.bytes)}, {verdict}")
     if findings.damage:
         mend = (
             "corpusmill build CONFIG"
