@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pipeline.build import Builder, StageFailed, useful_workers
 from pipeline.config import load
 from pipeline.errors import CorpusmillError, UsageError
 from pipeline.ledger import Unit
+from pipeline.report import report
 from pipeline.report.funnel import funnel
 from pipeline.schema import DOCUMENTS, DROPPED, DUPLICATES
 from pipeline.shards.read import open_shards
@@ -120,7 +122,10 @@ def test_models_are_trained_and_the_report_tells_it(built_corpus):
     for text in (page, card):
         assert "transformer" in text
         assert f"{facts['stages']['ingest']['counts']['read']:,}" in text
+        assert "unknown piece" not in text
     assert card.startswith("---\n")
+    facts["runs"]["lstm"]["validation"]["unknown"] = 0.25
+    assert "<p>25 % of the tokens are the unknown piece: bits/byte leave out" in report.page(facts)
 
 
 def test_a_finished_build_does_nothing_needs_no_beam_and_reads_each_row_once(built):
@@ -291,6 +296,51 @@ def test_verify_passes_and_one_changed_byte_of_any_part_fails_it(tmp_path, built
         assert [str(path) in trouble for trouble in found.damage] == [True], path
         path.write_bytes(good)
     assert verify(Root(str(corpus))).sound
+
+
+def test_verify_of_a_corpus_built_up_to_a_stage_says_what_is_not_built(tmp_path, capsys):
+    config = write_config(tmp_path, ONE, runs=True)
+    corpus = tmp_path / "corpus"
+    Builder(load(str(config))).build("dedup")
+    assert cli.main(["verify", str(corpus)]) == 0
+    said = capsys.readouterr().out
+    assert "sound as far as it was built; not built: tokenizer, shards, train, report (corpusmill build" in said
+    assert "NOT" not in said
+    found = verify(Root(str(corpus)))
+    assert (found.sound, found.not_built) == (True, ["tokenizer", "shards", "train", "report"])
+    part = next((corpus / "documents").iterdir())
+    part.write_bytes(part.read_bytes()[:-1])
+    assert cli.main(["verify", str(corpus)]) == 1
+    assert "NOT sound as far" in capsys.readouterr().out
+
+
+def test_verify_tells_what_was_not_built_from_what_was_not_finished(tmp_path):
+    config = write_config(tmp_path, ONE)
+    corpus = tmp_path / "corpus"
+    Builder(load(str(config))).build("shards")
+    found = verify(Root(str(corpus)))
+    assert (found.sound, found.not_built) == (True, ["report"])
+    claim = corpus / "ledger/running/report/report.json"  # killed in its first unit
+    claim.parent.mkdir(parents=True)
+    claim.write_text("{}")
+    found = verify(Root(str(corpus)))
+    assert (len(found.incomplete), found.not_built) == (1, [])
+    claim.unlink()
+    (corpus / "ledger/dedup.json").unlink()  # killed while documents were compared: the next build clears the exchange
+    (corpus / "exchange/reserve").write_bytes(b"x")
+    found = verify(Root(str(corpus)))
+    assert found.damage == []
+    assert found.incomplete == ["stage dedup is not complete; corpusmill build CONFIG goes on with it"]
+    Builder(load(str(config))).build("shards")
+    assert verify(Root(str(corpus))).sound
+    for path in (corpus / "ledger").glob("tokenizer*"):  # what the shards were made from
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    shutil.rmtree(corpus / "tokenizer")
+    found = verify(Root(str(corpus)))
+    assert found.incomplete == ["stage tokenizer is not complete; corpusmill build CONFIG goes on with it"]
+    shutil.rmtree(corpus / "ledger/ingest")
+    (corpus / "ledger/ingest.json").unlink()
+    assert not verify(Root(str(corpus))).sound
 
 
 def test_verify_sees_missing_stray_and_edited(tmp_path, built_corpus):

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import torch
 
 from pipeline.errors import CorpusmillError, UsageError
-from pipeline.shards.read import Shards, open_shards
+from pipeline.shards.read import Shards, open_shards, read_index
 from train import checkpoint, device, ngram
 from train.batches import Batch, Prefetch, Streams, Windows
 from train.config import TrainConfig, TransformerConfig
@@ -146,9 +146,12 @@ def load_model(
         raise CorpusmillError("no checkpoint here", file=str(run_dir), mend="corpusmill train CORPUS_TOML")
     config = TrainConfig.model_validate(saved.described["config"])
     if context is not None and context < 1:
-        raise UsageError(f"context {context}: want at least 1")
+        raise UsageError(f"context {context}: want at least 1", mend="--context 256, or leave it out")
     if context is not None and not isinstance(config.model, TransformerConfig):
-        raise UsageError(f"a context is for a Transformer: a {config.model.kind} carries its state on and on")
+        raise UsageError(
+            f"a context is for a Transformer: a {config.model.kind} carries its state on and on",
+            mend="leave out --context",
+        )
     eos = saved.described["special_ids"]["eos"]
     model = build(config.model, saved.described["vocab_size"], context or config.context, eos)
     saved.load_into(model)
@@ -168,33 +171,48 @@ def check_tokenizer(found: str, vocab_size: int, described: dict[str, Any], what
 
 
 def evaluate_run(
-    run_dir: str, shards_dir: str | None = None, where: str = "cpu", context: int | None = None
+    run_dir: str,
+    shards_dir: str | None = None,
+    where: str = "cpu",
+    context: int | None = None,
+    split: str = "validation",
 ) -> dict[str, Any]:
-    """The figures of a trained run on the validation split of its own shards, or of others of the same tokenizer.
+    """The figures of a trained run on a held-out split (validation or test) of its own shards, or of others of the same
+    tokenizer.
 
-    Gives ``validation`` (see `evaluate`), ``sources`` and ``languages`` (the same for each, without accuracy and
-    unknown; languages where the corpus's documents lie beside the shards), ``unigram`` and ``ngram`` (loss, perplexity,
-    bits_per_byte; counted on the training split of the same shards), ``step`` and ``fingerprint`` of the shards.
-    ``where``: auto, cpu or cuda; ``context``: tokens a window, default as in training.
+    Gives, by the name of the split, its figures (see `evaluate`), ``sources`` and ``languages`` (the same for each,
+    without accuracy and unknown; languages where the corpus's documents lie beside the shards), ``unigram`` and
+    ``ngram`` (loss, perplexity, bits_per_byte; counted on the training split of the same shards), ``step``, the
+    ``fingerprint`` of the shards and that of those it was ``trained_on``: where they differ, it may have read what it
+    is judged by. ``where``: auto, cpu or cuda; ``context``: tokens a window, default as in training.
     """
     model, saved = load_model(run_dir, where, context)
     config = TrainConfig.model_validate(saved.described["config"])
     folder = shards_dir or str(Path(run_dir, saved.described["shards"]).resolve())
-    training, validation = open_shards(folder, "train"), open_shards(folder, "validation")
-    check_tokenizer(validation.tokenizer_sha256, validation.vocab_size, saved.described, folder)
-    if not validation.n_tokens:
-        raise CorpusmillError(
-            "the validation split is empty", file=folder, mend="give validation a larger share, then: corpusmill shards"
-        )
-    costs = np.empty(validation.n_tokens)
+    training, held_out = open_shards(folder, "train"), _held_out(folder, split)
+    check_tokenizer(held_out.tokenizer_sha256, held_out.vocab_size, saved.described, folder)
+    costs = np.empty(held_out.n_tokens)
     rows = config.micro_batch or config.batch // (config.processes or 1)
-    found = evaluate(model, validation, config.batch, context or config.context, rows, costs)
-    spoken = languages(validation, Path(folder).parent / "documents")
+    found = evaluate(model, held_out, config.batch, context or config.context, rows, costs)
+    spoken = languages(held_out, Path(folder).parent / "documents")
     return {
         "step": saved.step,
-        "fingerprint": validation.fingerprint,
-        "validation": found,
-        "sources": by_group(validation, costs, validation.facts()["source"].to_pylist()),
-        "languages": by_group(validation, costs, spoken) if spoken else {},
-        **baselines(training, validation),
+        "fingerprint": held_out.fingerprint,
+        "trained_on": saved.described["fingerprint"],
+        split: found,
+        "sources": by_group(held_out, costs, held_out.facts()["source"].to_pylist()),
+        "languages": by_group(held_out, costs, spoken) if spoken else {},
+        **baselines(training, held_out),
     }
+
+
+def _held_out(folder: str, split: str) -> Shards:
+    """A split to judge by; CorpusmillError where it is empty or the shards have none of that name."""
+    mend = f"give shards.{split} a larger share, then train without it: corpusmill build CORPUS_TOML"
+    splits = read_index(folder)["splits"]
+    if split not in splits:
+        raise CorpusmillError(f"no split {split} here; there are {', '.join(sorted(splits))}", file=folder, mend=mend)
+    shards = open_shards(folder, split)
+    if not shards.n_tokens:
+        raise CorpusmillError(f"the {split} split is empty", file=folder, mend=mend)
+    return shards

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.commands.common import Commands, print_json, with_json
 from pipeline.errors import CorpusmillError, UsageError
@@ -53,7 +53,7 @@ def _export(options: argparse.Namespace) -> int:
         )
     folder = corpus.path("shards")
     model = corpus.read("tokenizer/tokenizer.model") if options.format == "nanogpt" else b""
-    written = []
+    written: list[dict[str, Any]] = []
     for split in dict.fromkeys(options.split or sorted(read_index(folder)["splits"])):
         shards = open_shards(folder, split, options.paranoid)
         names = export.names(options.format, split)
@@ -66,17 +66,19 @@ def _export(options: argparse.Namespace) -> int:
             paths = [Path(stack.enter_context(output.writing(name))) for name in names]
             export.write(shards, options.format, paths)
         written += [
-            {"path": output.path(name), "tokens": shards.n_tokens, "documents": shards.n_docs} for name in names
+            {"path": output.path(name), "documents": shards.n_docs, "tokens": shards.n_tokens} for name in names
         ]
     if model:
         from tokenizer.encode import load
 
         loaded = load(model)
         pieces = [loaded.processor.id_to_piece(number) for number in range(loaded.vocab_size)]
-        output.write("meta.pkl", export.nanogpt_meta(pieces))
+        output.write(export.META, export.nanogpt_meta(pieces))
+        written.append({"path": output.path(export.META), "pieces": len(pieces)})
     if options.json:
         print_json(written)
     else:
         for file in written:
-            print(f"{file['path']}: {file['documents']:,} documents, {file['tokens']:,} tokens")
+            counts = {name: n for name, n in file.items() if name != "path"}
+            print(f"{file['path']}: " + ", ".join(f"{n:,} {name}" for name, n in counts.items()))
     return 0

@@ -10,9 +10,15 @@ from pipeline.commands.common import Commands, print_json, with_json
 
 def add(commands: Commands) -> None:
     """Declare eval and sample."""
-    evaluate = commands.add("eval", "evaluate a trained run on a validation split", "eval corpus/runs/lstm", _eval)
+    evaluate = commands.add("eval", "evaluate a trained run on a held-out split", "eval corpus/runs/lstm", _eval)
     evaluate.add_argument("run_dir", metavar="RUN", help="folder of the run")
     evaluate.add_argument("--data", metavar="SHARDS", help="other shards than those it was trained on")
+    evaluate.add_argument(
+        "--split",
+        choices=("validation", "test"),
+        default="validation",
+        help="test: what shards.test held out, for the last word on a chosen model (default validation)",
+    )
     _where(evaluate)
     with_json(evaluate)
 
@@ -49,19 +55,22 @@ def _where(sub: argparse.ArgumentParser) -> None:
 
 
 def _eval(options: argparse.Namespace) -> int:
+    from pipeline.progress import say
     from pipeline.report.funnel import figures_table
     from train.evaluate import evaluate_run
 
-    result = evaluate_run(options.run_dir, options.data, options.device, options.context)
+    result = evaluate_run(options.run_dir, options.data, options.device, options.context, options.split)
+    if result["fingerprint"] != result["trained_on"]:
+        say("eval: the run was trained on other shards than these: it may have read what it is judged by here")
     if options.json:
         print_json(result)
     else:
         name = os.path.basename(os.path.abspath(options.run_dir))
-        rows = [("unigram", result["unigram"]), ("trigram", result["ngram"]), (name, result["validation"])]
+        rows = [("unigram", result["unigram"]), ("trigram", result["ngram"]), (name, result[options.split])]
+        print("\n".join(figures_table(options.split, rows)))
         for group in ("sources", "languages"):
             if len(result[group]) > 1:
-                rows += [(f"  {what}", found) for what, found in result[group].items()]
-        print("\n".join(figures_table(rows)))
+                print("\n".join(["", *figures_table(group, list(result[group].items()))]))
     return 0
 
 

@@ -105,15 +105,18 @@ def runs_table(facts: dict[str, Any]) -> list[list[Any]]:
 def results(facts: dict[str, Any]) -> list[str]:
     """The training results as a table for a terminal."""
     rows = [(name, found) for name, found, _ in _judged(facts)]
-    return figures_table(rows) if rows else []
+    return figures_table("validation", rows) if rows else []
 
 
-def figures_table(rows: list[tuple[str, dict[str, float]]]) -> list[str]:
-    """Figures on a validation split as a table for a terminal."""
-    head = f"{'validation':<16}{'loss':>8}{'perplexity':>12}{'bits/byte':>11}"
+def figures_table(what: str, rows: list[tuple[str, dict[str, float]]]) -> list[str]:
+    """Figures of ``what``, such as a split, as a table for a terminal."""
+    head = f"{what:<16}{'loss':>8}{'perplexity':>12}{'bits/byte':>11}"
     lines = [f"{n:<16}{f['loss']:>8.3f}{f['perplexity']:>12.1f}{f['bits_per_byte']:>11.3f}" for n, f in rows]
-    if share := max((f.get("unknown", 0.0) for _, f in rows), default=0.0):
-        lines.append(
-            f"{100 * share:.2g} % of the tokens are the unknown piece: bits/byte leave out what they stand for"
-        )
-    return [head, *lines]
+    return [head, *lines, *unknown([f for _, f in rows])]
+
+
+def unknown(figures: list[dict[str, float]]) -> list[str]:
+    """What must be said where a tokenizer does not know all pieces of a split: a line, or none."""
+    share = max((f.get("unknown", 0.0) for f in figures), default=0.0)
+    said = f"{100 * share:.2g} % of the tokens are the unknown piece: bits/byte leave out what they stand for"
+    return [said] if share else []

@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from pipeline.report.funnel import runs_table
+from pipeline.report.funnel import runs_table, unknown
 
 _TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 
@@ -24,7 +24,7 @@ def page(facts: dict[str, Any]) -> str:
             [[n, s["files"], s["read"], s["kept"], s["text_bytes"]] for n, s in facts["sources"].items()],
         ),
         faults=_faults(stages.get("ingest", {}).get("faults", {})),
-        models=_table(["validation", "loss", "perplexity", "bits/byte", "parameters"], runs_table(facts)),
+        models=_models(facts),
         files=_table(["file", "bytes", "content"], [[n, f["bytes"], f["content"]] for n, f in facts["files"].items()]),
     )
 
@@ -60,6 +60,13 @@ def _faults(faults: dict[str, str]) -> str:
         + "".join(f"<li>{html.escape(unit)}: {html.escape(fault)}</li>" for unit, fault in faults.items())
         + "</ul>"
     )
+
+
+def _models(facts: dict[str, Any]) -> str:
+    """The models' figures, and how much of the split they leave out."""
+    table = _table(["validation", "loss", "perplexity", "bits/byte", "parameters"], runs_table(facts))
+    said = unknown([run["validation"] for run in facts["runs"].values()])
+    return table + "".join(f"<p>{html.escape(line)}</p>" for line in said)
 
 
 def _table(head: list[str], rows: list[list[Any]]) -> str:

@@ -17,6 +17,7 @@ from pipeline.shards.read import Shards
 
 _MAGIC = b"MMIDIDX\x00\x00"
 _MEGATRON_CODES = {"uint16": 8, "int32": 4}
+META = "meta.pkl"
 _NANOGPT_NAMES = {"train": "train.bin", "validation": "val.bin"}
 
 

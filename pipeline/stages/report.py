@@ -15,7 +15,7 @@ from pipeline.stages.parts import write_file
 from pipeline.storage import Root
 
 STAGE = "report"
-VERSION = 2
+VERSION = 3
 FOLDERS: tuple[str, ...] = ()
 README, CARD = "README.md", "ledger/card.md"
 

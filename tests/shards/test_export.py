@@ -51,6 +51,7 @@ def test_a_corpus_is_exported(built_corpus, tmp_path, capsys, format):
             assert np.array_equal(np.memmap(path, np.uint16, "r"), tokens)
             meta = pickle.loads((tmp_path / "meta.pkl").read_bytes())
             assert meta["vocab_size"] == shards.vocab_size == len(meta["itos"])
+    assert files == {str(path) for path in tmp_path.iterdir()}
     assert cli.main(arguments) == 1
     assert "there already" in capsys.readouterr().err
 

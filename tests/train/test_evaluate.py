@@ -82,7 +82,7 @@ def test_the_share_of_unknown_pieces_is_told(tmp_path):
     model = build(config_of("lstm").model, VOCABULARY, context=16)
     found = evaluate(model, open_shards(folder, "validation"), 2, 16, 2)
     assert found["unknown"] == 0.25
-    assert "25 % of the tokens are the unknown piece" in figures_table([("lstm", found)])[-1]
+    assert "25 % of the tokens are the unknown piece" in figures_table("validation", [("lstm", found)])[-1]
 
 
 def test_recorded_run_is_evaluated_alike(tmp_path, shards_dir):
@@ -94,6 +94,23 @@ def test_recorded_run_is_evaluated_alike(tmp_path, shards_dir):
     assert evaluate_run(str(tmp_path / "run"), shards_dir) == found
     assert found["sources"]["made"]["loss"] == pytest.approx(found["validation"]["loss"])
     assert found["languages"] == {}
+
+
+def test_the_test_split_is_scored_by_itself(tmp_path):
+    splits = {"train": [language(600, 1)], "validation": [language(300, 2)], "test": [language(400, 3)]}
+    folder = write_tokens(tmp_path / "shards", splits, VOCABULARY)
+    train(config_of("lstm", steps=2), str(folder), str(tmp_path / "run"))
+    found = evaluate_run(str(tmp_path / "run"), split="test")
+    assert "validation" not in found
+    assert found["test"]["tokens"] == 400
+    assert found["fingerprint"] == found["trained_on"]
+    test = write_tokens(tmp_path / "other", {"train": splits["train"], "validation": splits["test"]}, VOCABULARY)
+    other = evaluate_run(str(tmp_path / "run"), str(test))
+    assert other["validation"] == found["test"]
+    assert other["ngram"] == found["ngram"]
+    assert other["fingerprint"] != other["trained_on"]
+    with pytest.raises(CorpusmillError, match=r"no split test here; there are train, validation"):
+        evaluate_run(str(tmp_path / "run"), str(test), split="test")
 
 
 def test_figures_by_group_add_up(shards_dir):
