@@ -79,11 +79,15 @@ def _with_config(sub: argparse.ArgumentParser) -> None:
 
 
 def _client(settings: Fetch, publisher: str) -> Client:
+    from pipeline.progress import say
     from pipeline.sources.client import Client
 
     if publisher == "wikipedia":
-        return Client(settings, settings.wikimedia)
-    return Client(settings, settings.commoncrawl, settings.commoncrawl.crawls)
+        client = Client(settings, settings.wikimedia)
+    else:
+        client = Client(settings, settings.commoncrawl, settings.commoncrawl.crawls)
+    say(f"asking {client.publisher.origin}")
+    return client
 
 
 def _fetch(options: argparse.Namespace) -> int:
@@ -97,9 +101,9 @@ def _fetch(options: argparse.Namespace) -> int:
         dump = wikimedia.resolve(client, options.wiki, options.date, options.kind)
     else:
         if options.files is not None and options.files < 1:
-            raise UsageError("--files takes a number from 1")
+            raise UsageError(f"--files takes a number from 1, not {options.files}", mend="--files 1")
         if options.sample is not None and not 0 < options.sample <= 1:
-            raise UsageError("--sample takes a share above 0, up to 1")
+            raise UsageError(f"--sample takes a share above 0, up to 1, not {options.sample}", mend="--sample 0.01")
         dump = commoncrawl.resolve(client, options.crawl, options.kind, options.files, options.sample, options.seed)
     folder = download.Folder(settings.folder, dump)
     todo = folder.missing()

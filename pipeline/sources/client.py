@@ -21,7 +21,7 @@ from datetime import timezone
 from typing import Any, TypeVar, cast
 from urllib.parse import urljoin, urlsplit
 
-from pipeline import __version__
+from pipeline import __version__, progress
 from pipeline.errors import CorpusmillError, NotYet, UsageError
 from pipeline.sources.settings import Fetch, Publisher
 
@@ -196,15 +196,26 @@ class Client:
                     ) from busy
                 delay = busy.retry_after
                 if delay is None:
-                    delay = min(self.settings.backoff * 2 ** max(0, idle - 1), _LONGEST_BACKOFF)
+                    delay = self._backoff(idle)
                 elif delay > self.settings.patience:
                     raise NotYet(
                         f"the publisher asks to come back in {delay:.0f} seconds",
                         file=busy.file,
                         mend="run the same command then: what has arrived is kept",
                     ) from busy
+                if idle == 1:
+                    progress.say(f"{busy.file}: {busy.cause}; {self._plan(delay)}")
                 self._resume_at = max(self._resume_at, time.monotonic() + delay)
                 self.wait(delay)
+
+    def _plan(self, first: float) -> str:
+        """What comes after a first attempt that failed, as a person reads it."""
+        again = [self._backoff(idle) for idle in range(2, self.settings.tries)]
+        return f"{self.settings.tries - 1} more attempts in {progress.clock(first + sum(again))} at least (fetch.tries)"
+
+    def _backoff(self, idle: int) -> float:
+        """Seconds to wait after so many attempts that brought nothing."""
+        return min(self.settings.backoff * 2 ** max(0, idle - 1), _LONGEST_BACKOFF)
 
     def read(self, url: str) -> bytes:
         """A whole listing; refused above 64 MiB."""

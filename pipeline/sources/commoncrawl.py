@@ -19,6 +19,7 @@ from pipeline.sources.settings import CommonCrawl
 from pipeline.sources.wikimedia import suspicious
 
 KINDS = ("wet", "warc")
+_LISTED = "corpusmill sources list commoncrawl"
 _CRAWL = r"CC-MAIN-\d{4}-\d\d"
 
 
@@ -43,7 +44,7 @@ def resolve(
     if crawl == "latest":
         offered = crawls(client)
         if not offered:
-            raise CorpusmillError("no crawl is listed", mend="corpusmill sources list commoncrawl")
+            raise CorpusmillError("no crawl is listed", mend=_LISTED)
         crawl = offered[-1]
     url = f"{client.publisher.origin}/crawl-data/{crawl}/{kind}.paths.gz"
     try:
@@ -53,8 +54,8 @@ def resolve(
     except Missing:
         offered = crawls(client)
         if re.fullmatch(_CRAWL, crawl) and (not offered or crawl > offered[-1]):
-            raise not_at("crawl", crawl, offered) from None
-        raise unknown("crawl", crawl, offered) from None
+            raise not_at("crawl", crawl, offered, _LISTED) from None
+        raise unknown("crawl", crawl, offered, _LISTED) from None
     paths = _paths(listing, crawl, kind, url)
     if sample is not None:
         paths = [path for path in paths if _rank(seed, path) < sample]

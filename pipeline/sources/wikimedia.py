@@ -16,6 +16,7 @@ from pipeline.sources.client import Client, Missing
 from pipeline.sources.download import Dump, File
 from pipeline.sources.offers import links, not_at, unknown
 
+_LISTED = "corpusmill sources list wikipedia"
 KINDS = ("content", "legacy")
 _CONTENT = "other/mediawiki_content_current"
 _JOBS = ("articlesmultistreamdump", "articlesdump")  # the same pages; the first can be cut into units
@@ -33,13 +34,12 @@ def wikis(client: Client, kind: str) -> list[str]:
 
 def dates(client: Client, wiki: str, kind: str) -> list[str]:
     """The dates of a wiki's dumps, sorted, as they stand in its paths; UsageError names wikis near an unknown one."""
-    if not re.fullmatch(_WIKI, wiki):
-        raise unknown("wiki", wiki, wikis(client, kind))
+    _check_name(wiki)
     path, pattern = (f"{wiki}/", r"(\d{8})/") if kind == "legacy" else (f"{_CONTENT}/{wiki}/", r"(\d{4}-\d\d-\d\d)/")
     try:
         page = client.read(f"{client.publisher.origin}/{path}")
     except Missing:
-        raise unknown("wiki", wiki, wikis(client, kind)) from None
+        raise unknown("wiki", wiki, wikis(client, kind), _LISTED) from None
     found = (re.fullmatch(pattern, link) for link in links(page))
     return sorted({match[1] for match in found if match})
 
@@ -49,6 +49,7 @@ def resolve(client: Client, wiki: str, date: str, kind: str) -> Dump:
 
     NotYet while the dump is being made; UsageError names what is offered instead of an unknown wiki or date.
     """
+    _check_name(wiki)
     if date != "latest":
         return _dump(client, wiki, _as_in_paths(date, kind), kind)
     offered = dates(client, wiki, kind)
@@ -57,21 +58,28 @@ def resolve(client: Client, wiki: str, date: str, kind: str) -> Dump:
             return _dump(client, wiki, candidate, kind)
         except NotYet:
             continue
-    raise not_at(f"dump of {wiki}", "at all", [])
+    raise not_at(f"dump of {wiki}", "at all", [], _LISTED)
+
+
+def _check_name(wiki: str) -> None:
+    """Refuse what cannot be a wiki's name before anyone is asked for it."""
+    if not re.fullmatch(_WIKI, wiki):
+        raise UsageError(
+            f"{wiki!r} is no name of a wiki: it has small letters, digits and underscores, as zhwiki or frwiktionary",
+            mend=_LISTED,
+        )
 
 
 def _as_in_paths(date: str, kind: str) -> str:
     match = re.fullmatch(r"(\d{4})-?(\d\d)-?(\d\d)", date)
     if not match:
-        raise UsageError(f"a date is YYYY-MM-DD or latest, not {date!r}")
+        raise UsageError(f"a date is YYYY-MM-DD or latest, not {date!r}", mend=f"{_LISTED} --wiki NAME")
     return ("" if kind == "legacy" else "-").join(match.groups())
 
 
 def _dump(client: Client, wiki: str, date: str, kind: str) -> Dump:
     name = f"wikimedia/{wiki}/{date}"
     try:
-        if not re.fullmatch(_WIKI, wiki):
-            raise Missing("no wiki has such a name")
         files = _legacy(client, wiki, date) if kind == "legacy" else _content(client, wiki, date)
     except Missing:
         offered = dates(client, wiki, kind)
@@ -79,7 +87,7 @@ def _dump(client: Client, wiki: str, date: str, kind: str) -> Dump:
             raise NotYet(
                 f"the dump of {wiki} of {date} is being made", mend="run the same command again later"
             ) from None
-        raise not_at(f"dump of {wiki} of", date, offered) from None
+        raise not_at(f"dump of {wiki} of", date, offered, f"{_LISTED} --wiki {wiki}") from None
     return Dump(name, date, files)
 
 
@@ -134,7 +142,7 @@ def _content(client: Client, wiki: str, date: str) -> list[File]:
 
 def _some(files: list[File], url: str) -> list[File]:
     if not files:
-        raise CorpusmillError("lists no file with articles", file=url, mend="corpusmill sources list wikipedia")
+        raise CorpusmillError("lists no file with articles", file=url, mend=_LISTED)
     return files
 
 

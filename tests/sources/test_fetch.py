@@ -388,7 +388,6 @@ def test_a_dump_that_is_being_made_is_not_yet(mirror, config, capsys):
     [
         (["wikipedia", "--wiki", "zhwikii"], "near it: zhwiki"),
         (["wikipedia", "--wiki", "enwik", "--kind", "legacy", "--date", "20180601"], "near it: enwiki"),
-        (["wikipedia", "--wiki", "../zhwiki"], "near it: zhwiki"),
         ([*WIKI, "--date", "2018-05-20"], "near it: 2018-05-01, 2018-06-01"),
         ([*WIKI, "--date", "2018-05-20", "--kind", "legacy"], "near it: 20180501, 20180601"),
         ([*WIKI, "--date", "May"], "a date is YYYY-MM-DD or latest"),
@@ -403,6 +402,33 @@ def test_a_dump_that_is_being_made_is_not_yet(mirror, config, capsys):
 def test_what_is_not_offered_is_answered_with_what_is(config, arguments, offer, capsys):
     assert fetch(config, *arguments) == 2
     assert offer in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("wiki", ["../zhwiki", "ZHwiki", "zh.wikipedia.org", "zhwiki\n", ""])
+@pytest.mark.parametrize("more", [[], ["--date", "2018-05-20"]], ids=["latest", "date"])
+def test_what_is_no_name_of_a_wiki_is_refused_before_any_request(mirror, config, wiki, more, capsys):
+    assert fetch(config, "wikipedia", "--wiki", wiki, *more) == 2
+    assert f"{wiki!r} is no name of a wiki" in capsys.readouterr().err
+    if wiki:
+        assert cli.main(["sources", "list", "wikipedia", "--wiki", wiki, "--config", str(config)]) == 2
+        assert "to mend: corpusmill sources list wikipedia" in capsys.readouterr().err
+    assert mirror.requests == []
+
+
+def test_what_is_tried_again_is_said_at_once(mirror, config, capsys):
+    origin = f"http://127.0.0.1:{free_port()}"
+    offline = ["--set", f"fetch.wikimedia.origin='{origin}'", "--set", "fetch.backoff=0.001"]
+    assert cli.main(["sources", "list", "wikipedia", "--config", str(config), *offline]) == 1
+    asked, first, *_, last, mend = capsys.readouterr().err.splitlines()
+    assert asked == f"asking {origin}"
+    assert re.fullmatch(rf"{origin}/\S+: the connection broke: .*; 7 more attempts in 0:00 at least .*", first)
+    assert "given up after 8 attempts" in last
+    assert "same command" in mend
+    mirror.misbehave("/other/*", Status(503, "0"))
+    assert cli.main(["sources", "list", "wikipedia", "--config", str(config), "--set", "fetch.backoff=1"]) == 0
+    found = capsys.readouterr()
+    assert "the server answered 503 Service Unavailable; 7 more attempts in 2:02 at least (fetch.tries)" in found.err
+    assert "zhwiki" in found.out
 
 
 def test_no_contact_no_request(mirror, config, capsys):
