@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
@@ -34,6 +35,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+_ANY = "NAME"  # of a table whose keys are the user's, as "run"
+_AS_TOML = "give the value as TOML has it: 3, true, 'text', ['a', 'b']"
+_THERE = "corpusmill config show FILE prints the keys and lists that there are"
 _UNITS = {
     "kB": 10**3,
     "KB": 10**3,
@@ -447,7 +451,10 @@ class Tokenizer(Section):
         {}, description="share of a language in the sample, relative to the others at 1; 0 leaves it out"
     )
     character_coverage: float = Field(
-        0.9995, gt=0.9, le=1, description="share of the sample's characters that get a piece of their own"
+        0.9995,
+        ge=0.98,
+        le=1,
+        description="share of the sample's characters that get a piece of their own; SentencePiece takes .98 to 1",
     )
     byte_fallback: bool = Field(True, description="unknown characters become bytes instead of <unk>")
     split_digits: bool = Field(True, description="each digit its own piece")
@@ -570,16 +577,21 @@ def _read(path: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise UsageError("no such configuration", file=path, mend="corpusmill config init > corpus.toml") from None
     except (ValueError, RecursionError) as error:  # also an integer of thousands of digits, brackets in brackets
-        raise UsageError(f"not valid TOML: {error}", file=path) from None
+        raise UsageError(
+            f"not valid TOML: {error}", file=path, mend="correct it there; corpusmill config init prints a valid one"
+        ) from None
     except OSError as error:
-        raise UsageError(f"cannot read the configuration: {error.strerror}", file=path) from None
+        raise UsageError(
+            f"cannot read the configuration: {error.strerror}", file=path, mend="name a file that this user can read"
+        ) from None
 
 
 def _validate(values: dict[str, Any], path: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise UsageError(explain(error), file=path, mend="corpusmill config schema") from None
+        mend = f"corpusmill config schema {_known_part(error)}".rstrip()
+        raise UsageError(explain(error), file=path, mend=mend) from None
 
 
 def _with_paths(clean: Clean, resolve: Callable[[str], str]) -> Clean:
@@ -612,27 +624,27 @@ def _override(values: dict[str, Any], override: str) -> None:
     """Set one dotted key: ``shards.seed=3``, ``run.lstm.steps=100``, ``clean.rules.0.min=50``."""
     key, sign, text = override.partition("=")
     if not sign or not key.strip():
-        raise UsageError(f"--set takes key=value, not {override!r}")
+        raise UsageError(f"--set takes key=value, not {override!r}", mend="--set shards.seed=3")
     try:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         value = text
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"--set {key}: {error}") from None
+        raise UsageError(f"--set {key}: {error}", mend=_AS_TOML) from None
     *parents, last = key.strip().split(".")
     place: Any = values
     for step in [*parents, last][:-1]:
         try:
             place = place[int(step)] if isinstance(place, list) else place.setdefault(step, {})
         except (ValueError, IndexError, AttributeError):
-            raise UsageError(f"--set {override}: there is no {step!r} to set a value in") from None
+            raise UsageError(f"--set {override}: there is no {step!r} to set a value in", mend=_THERE) from None
     try:
         if isinstance(place, list):
             place[int(last)] = value
         else:
             place[last] = value
     except (ValueError, IndexError, TypeError):
-        raise UsageError(f"--set {override}: there is no {last!r} to set") from None
+        raise UsageError(f"--set {override}: there is no {last!r} to set", mend=_THERE) from None
 
 
 def explain(error: ValidationError) -> str:
@@ -650,6 +662,19 @@ def explain(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
+def _known_part(error: ValidationError) -> str:
+    """The longest part of the first problem's place that `schema_of` takes, without numbers of entries."""
+    whole = Config.model_json_schema()
+    node = whole
+    known: list[str] = []
+    for step in map(str, _without_kinds(error.errors()[0]["loc"])):
+        if not re.fullmatch(r"[\w-]+", step) or (below := _below(whole, node, step)) is None:
+            break
+        node = below
+        known.append(step)
+    return ".".join(step for step in known if not step.isdecimal())
+
+
 def _without_kinds(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """A location as the TOML has it: pydantic names the kind of a model too, ``run.NAME.model.lstm.layers``."""
     kind = 3 if len(location) > 3 and location[0] == "run" and location[2] == "model" else None
@@ -659,30 +684,51 @@ def _without_kinds(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 def _keys_at(location: tuple[Any, ...]) -> set[str]:
     """The keys that the schema allows at a location of the TOML."""
-    schema = Config.model_json_schema()
-    node = schema
+    whole = Config.model_json_schema()
+    node: dict[str, Any] | None = whole
     for step in location:
-        node = _follow(schema, node)
-        if "items" in node and isinstance(step, int):
-            node = node["items"]
-        elif step in node.get("properties", {}):
-            node = node["properties"][step]
-        else:
-            values = node.get("additionalProperties") or next(iter(node.get("patternProperties", {}).values()), None)
-            if not isinstance(values, dict):
-                return set()
-            node = values
-    return set(_follow(schema, node).get("properties", {}))
+        node = _below(whole, node, str(step)) if node is not None else None
+    return set() if node is None else _keys(whole, node)
 
 
-def _follow(schema: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
+def _forms(whole: dict[str, Any], node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a node of the schema may be: references and alternatives followed, a list standing for its entries too."""
     while "$ref" in node:
-        node = schema["$defs"][node["$ref"].rsplit("/", 1)[1]]
-    for option in node.get("anyOf", []) + node.get("allOf", []) + node.get("oneOf", []):
-        found = _follow(schema, option)
-        if "properties" in found:
-            return found
-    return node
+        node = whole["$defs"][node["$ref"].rsplit("/", 1)[1]]
+    yield node
+    for kind in ("anyOf", "allOf", "oneOf"):
+        for form in node.get(kind, []):
+            yield from _forms(whole, form)
+    if "items" in node:
+        yield from _forms(whole, node["items"])
+
+
+def _keys(whole: dict[str, Any], node: dict[str, Any]) -> set[str]:
+    """The keys of the tables that a node may be."""
+    return {key for form in _forms(whole, node) for key in form.get("properties", {})}
+
+
+def _below(whole: dict[str, Any], node: dict[str, Any], step: str) -> dict[str, Any] | None:
+    """The node at a key of a table, at any name in a table of tables, or at an entry of a list; None for no such."""
+    forms = list(_forms(whole, node))
+    for form in forms:
+        if step in form.get("properties", {}):
+            return cast("dict[str, Any]", form["properties"][step])
+    for form in forms:
+        if step.isdecimal() and "items" in form:
+            return cast("dict[str, Any]", form["items"])
+        values = form.get("additionalProperties") or next(iter(form.get("patternProperties", {}).values()), None)
+        if isinstance(values, dict):
+            return values
+    return None
+
+
+def _paths(whole: dict[str, Any], node: dict[str, Any], above: str = "") -> Iterator[str]:
+    """All dotted keys below a node; NAME stands for any name."""
+    for key in sorted(_keys(whole, node)) or [_ANY]:
+        if (below := _below(whole, node, key)) is not None:
+            yield above + key
+            yield from _paths(whole, below, f"{above}{key}.")
 
 
 def schema() -> dict[str, Any]:
@@ -695,6 +741,39 @@ def schema() -> dict[str, Any]:
         {"pattern": f"^{FUNCTION.pattern}$", "description": "a function of your own"},
     ]
     return value
+
+
+def schema_of(key: str) -> dict[str, Any]:
+    """The part of the schema at a dotted key such as ``clean.rules``, with the definitions that it refers to.
+
+    What stands for a name of your own (``run.NAME.optimizer``) may be any. UsageError for an unknown key.
+    """
+    whole = schema()
+    node: dict[str, Any] | None = whole
+    for step in key.split("."):
+        node = _below(whole, node, step) if node is not None else None
+    if node is None:
+        paths = list(_paths(whole, whole))
+        same = [path for path in paths if path.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
+        near = same or difflib.get_close_matches(key, paths, 3) or sorted(_keys(whole, whole))
+        mend = f"corpusmill config schema {near[0]}"
+        raise UsageError(f"there is no key {key!r}; near it: {', '.join(near)}", mend=mend)
+    needed: dict[str, Any] = {}
+    if "$ref" in node:  # what is asked for stands on top, not under a name
+        node = {**whole["$defs"][node["$ref"].rsplit("/", 1)[1]], **{k: v for k, v in node.items() if k != "$ref"}}
+    _collect(whole, node, needed)
+    return {**node, **({"$defs": needed} if needed else {})}
+
+
+def _collect(whole: dict[str, Any], node: Any, needed: dict[str, Any]) -> None:
+    """Add to ``needed`` the definitions that a part of the schema refers to."""
+    if isinstance(node, dict) and "$ref" in node:
+        name = node["$ref"].rsplit("/", 1)[1]
+        if name not in needed:
+            needed[name] = whole["$defs"][name]
+            _collect(whole, needed[name], needed)
+    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _collect(whole, value, needed)
 
 
 def starting_point() -> str:

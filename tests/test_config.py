@@ -74,6 +74,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_right_name(tmp_path, text, w
         "[tokenizer.weights]\nen = inf",
         "[tokenizer.weights]\nen = true",
         "[tokenizer]\nvocab_size = 2147483648",
+        "[tokenizer]\ncharacter_coverage = 0.95",
         "[dedup.minhash]\nbands = 3000000000",
         "[dedup.minhash]\nbands = 128\nrows = 64",
         "[fetch]\ntimeout = inf",

@@ -23,9 +23,12 @@ def add(commands: Commands) -> None:
     config.add_argument(
         "what",
         choices=("schema", "init", "show", "curve"),
-        help="schema: JSON schema; init: a TOML; show: FILE as JSON; curve: what its [dedup.minhash] finds",
+        help="schema: JSON schema, of all or of KEY; init: a TOML; show: FILE as JSON; "
+        "curve: what its [dedup.minhash] finds",
     )
-    config.add_argument("config", nargs="?", metavar="FILE", help="the TOML file of show and curve")
+    config.add_argument(
+        "config", nargs="?", metavar="FILE|KEY", help="the TOML file of show and curve; a key such as clean.rules"
+    )
     with_set(config)
 
 
@@ -34,8 +37,10 @@ def _config(options: argparse.Namespace) -> int:
 
     if options.set and options.what in ("schema", "init"):
         raise UsageError(f"config {options.what} takes no --set", mend="corpusmill config show FILE --set KEY=VALUE")
+    if options.what == "init" and options.config is not None:
+        raise UsageError("config init prints: it takes no file", mend=f"corpusmill config init > {options.config}")
     if options.what == "schema":
-        print_json(config.schema())
+        print_json(config.schema() if options.config is None else config.schema_of(options.config))
     elif options.what == "init":
         print(config.starting_point(), end="")
     elif options.config is None:
