@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -13,6 +14,8 @@ from pathlib import Path
 from pipeline.storage import is_url
 
 PACKAGES = ("pipeline", "tokenizer", "train")
+_OURS = Path(__file__).resolve().parents[1]
+_INSTALL = "in a clone of corpusmill: pip install '.[pipeline,train]'"
 Check = tuple[str, bool | None, str]
 """What was looked at, the verdict (None: only information), and the detail."""
 
@@ -34,11 +37,10 @@ def checks(corpus: str = ".") -> list[Check]:
 
 def _package(name: str) -> Check:
     """Whether the package that Python finds under a name as common as ours is ours."""
-    ours = Path(__file__).resolve().parents[1]
     spec = importlib.util.find_spec(name)
     origin = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
     wrong = f"found in {origin}: install corpusmill in an environment of its own"
-    return f"package {name} is corpusmill's", origin == ours, str(origin) if origin == ours else wrong
+    return f"package {name} is corpusmill's", origin == _OURS, str(origin) if origin == _OURS else wrong
 
 
 def _requirements() -> list[Check]:
@@ -46,29 +48,62 @@ def _requirements() -> list[Check]:
     try:
         from packaging.requirements import Requirement
     except ModuleNotFoundError:  # the base install, which needs pyarrow and numpy alone
-        return [(name, None, importlib.metadata.version(name)) for name in ("pyarrow", "numpy")]
-    found: list[Check] = []
+        return [_absent(name) or (name, None, str(_version(name))) for name in ("pyarrow", "numpy")]
+    where, stated = _stated()
+    found: list[Check] = [("installation", None if stated else False, where)]
     missing: dict[str, list[str]] = {}
-    for line in importlib.metadata.requires("corpusmill") or []:
-        extra = (re.findall(r"""extra == ['"](\w+)['"]""", line) or [""])[0]
+    for extra, line in stated:
         requirement = Requirement(line)
         if extra == "dev" or (requirement.marker and not requirement.marker.evaluate({"extra": extra})):
             continue
         missing.setdefault(extra, [])
-        try:
-            version = importlib.metadata.version(requirement.name)
-        except importlib.metadata.PackageNotFoundError:
+        if (version := _version(requirement.name)) is None:
             missing[extra].append(requirement.name)
             continue
         fits = requirement.specifier.contains(version, prereleases=True)
-        check = (requirement.name, fits, version if fits else f"{version}, but {requirement.specifier} is needed")
-        if check not in found:
-            found.append(check)
+        detail = version if fits else f"{version}, but {requirement.specifier} is needed"
+        if (requirement.name, fits, detail) not in found:
+            found.append((requirement.name, fits, detail))
+    found += [check for name in missing.pop("", []) if (check := _absent(name))]
     for extra, names in missing.items():
-        command = f"pip install 'corpusmill[{extra}]'"
-        if extra:
-            found.append((f"extra [{extra}]", None, f"without {', '.join(names)}: {command}" if names else "complete"))
+        command = f"in a clone of corpusmill: pip install '.[{extra}]'"
+        found.append((f"extra [{extra}]", None, f"without {', '.join(names)}; {command}" if names else "complete"))
     return found
+
+
+def _stated() -> tuple[str, list[tuple[str, str]]]:
+    """How corpusmill is here, and what it needs: the extra (or "") and the text of each requirement.
+
+    An installation states them; for a clone that is run without one, its pyproject.toml does.
+    """
+    try:
+        lines = importlib.metadata.requires("corpusmill") or []
+    except importlib.metadata.PackageNotFoundError:
+        return _stated_by(_OURS / "pyproject.toml")
+    extras = ((re.findall(r"""extra == ['"](\w+)['"]""", line) or [""])[0] for line in lines)
+    return f"version {importlib.metadata.version('corpusmill')}", list(zip(extras, lines, strict=True))
+
+
+def _stated_by(file: Path) -> tuple[str, list[tuple[str, str]]]:
+    try:
+        toml = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+        project = toml.loads(file.read_text(encoding="utf-8"))["project"]
+    except (ModuleNotFoundError, FileNotFoundError) as error:
+        return f"not installed, and what it needs is not stated ({error}): {_INSTALL}", []
+    extras = {"": project["dependencies"], **project["optional-dependencies"]}
+    return f"not installed; a clone: {_INSTALL}", [(extra, line) for extra, lines in extras.items() for line in lines]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _absent(name: str) -> Check | None:
+    """That what every part of corpusmill needs is not there."""
+    return (name, False, f"absent; {_INSTALL}") if _version(name) is None else None
 
 
 def _runner() -> Check:

@@ -33,6 +33,7 @@ _FACTS = ["id", "source", "language", "language_score", "url", "title"]
 _VERDICT = ["stage", "reason", "value", "threshold", "detail"]
 _QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 _BINS = 20
+_RULES = "corpusmill inspect CORPUS"
 
 
 @dataclass(frozen=True)
@@ -95,14 +96,19 @@ def _change(view: View, change: str) -> None:
     try:
         value = float(text)
     except ValueError:
-        raise UsageError(f"--set takes RULE.min=NUMBER or RULE.max=NUMBER, not {change!r}") from None
+        raise UsageError(
+            f"--set takes RULE.min=NUMBER or RULE.max=NUMBER, not {change!r}", mend=f"{_RULES} lists the rules"
+        ) from None
     if name not in view.limits:
-        raise UsageError(f"--set {change}: there is no rule {name!r} here; there are {', '.join(view.limits)}")
+        raise UsageError(
+            f"--set {change}: there is no rule {name!r} here; there are {', '.join(view.limits)}",
+            mend=f"{_RULES} shows them with their thresholds",
+        )
     limit = view.changed.get(name, view.limits[name])
     if side == "threshold" and (limit.min is None) != (limit.max is None):
         side = "max" if limit.min is None else "min"
     if side not in ("min", "max"):
-        raise UsageError(f"--set {change}: say {name}.min or {name}.max")
+        raise UsageError(f"--set {change}: say {name}.min or {name}.max", mend=f"--set {name}.min={text}")
     low, high = (value, limit.max) if side == "min" else (limit.min, value)
     view.changed[name] = Limit(limit.statistic, low, high, limit.reason)
 

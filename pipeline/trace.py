@@ -28,6 +28,7 @@ from pipeline.storage import Root, open_input, sha256_of, size_of, stamp_of
 _KEPT, _DROPPED, _COPIES = "documents", "dropped", "duplicates"
 _IDENTITY = ("id", "source", "url", "title", "timestamp", "language", "language_score")
 _REASON = ("detail", "value", "threshold", "keeper")
+_FETCH_AGAIN = "fetch the file again, or say where it lies now: --dump PATH"
 _CONTEXT = 60  # characters shown on each side of a token
 
 Query = tuple[str, Callable[[pa.RecordBatch], pa.Array]]
@@ -252,7 +253,9 @@ def _place(root: Root, found: Found, dump: str) -> dict[str, Any]:
         file.seek(values["offset"])
         content = file.read(values["length"])
     if len(content) != values["length"]:
-        raise CorpusmillError(f"the dump ends before byte {values['offset'] + values['length']}", file=path)
+        raise CorpusmillError(
+            f"the dump ends before byte {values['offset'] + values['length']}", file=path, mend=_FETCH_AGAIN
+        )
     place = {name: values[name] for name in ("file", "offset", "length", "record")}
     return {"path": path, **place, "sha256": hashlib.sha256(content).hexdigest()}
 
@@ -291,7 +294,7 @@ def _path_of(root: Root, inputs: dict[str, Any]) -> str:
 
 def _check_dump(root: Root, path: str, inputs: dict[str, Any]) -> None:
     """Refuse a dump that is not the one that was read: by size, then time of change, then SHA-256."""
-    mend = "fetch the file again, or say where it lies now: --dump PATH"
+    mend = _FETCH_AGAIN
     try:
         size = size_of(path)
     except FileNotFoundError:

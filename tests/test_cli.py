@@ -1,5 +1,11 @@
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +67,13 @@ def test_version(capsys):
         ["plan", "CONFIG", "--sample", "0"],
         ["config", "init", "--set", "unit=1"],
         ["config", "schema", "--set", "unit=1"],
+        ["config", "init", "corpus.toml"],
+        ["trace", "x"],
+        ["model", "summary", "corpus.toml", "--depth", "4"],
+        ["model", "summary", "--run", "lstm"],
+        ["sample", "x", "--top-p", "2"],
+        ["status", "x", "--", "--parallelism=2"],
+        ["build", "CONFIG", "--set", "source.7.name=a"],
     ],
 )
 def test_wrong_usage_is_status_2(tmp_path, capsys, arguments):
@@ -69,7 +82,8 @@ def test_wrong_usage_is_status_2(tmp_path, capsys, arguments):
         "NOFILES": str(write_config(tmp_path / "b", {"wiki": ["nothing-*"]})),
     }
     assert cli.main([paths.get(a, a) for a in arguments]) == 2
-    assert capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said.startswith("usage: ") or "\n  to mend: " in said
 
 
 def test_a_size_may_be_digits_alone():
@@ -127,6 +141,50 @@ def test_config_init_show_schema(tmp_path, capsys):
     assert "source" in json.loads(capsys.readouterr().out)["properties"]
 
 
+def test_the_schema_of_one_key(capsys):
+    assert cli.main(["config", "schema", "clean.rules"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["type"] == "array"
+    assert set(found["$defs"]) == {"RuleConfig"}
+    assert "words" in {one.get("const") for one in found["$defs"]["RuleConfig"]["properties"]["statistic"]["oneOf"]}
+    for key in ("clean.rules.min", "clean.rules.0.min"):
+        assert cli.main(["config", "schema", key]) == 0
+        assert json.loads(capsys.readouterr().out)["description"] == "smallest value kept"
+    assert cli.main(["config", "schema", "run.mine.optimizer"]) == 0
+    assert cli.main(["config", "schema", "run.mine.model.d_model"]) == 0
+    assert cli.main(["config", "schema", "dedup.lines"]) == 0
+    assert "min_words" in json.loads(capsys.readouterr().out.split("\n}\n")[-2] + "}")["properties"]
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("train.optimizer", "near it: run.NAME.optimizer"),
+        ("clean.ruels", "near it: clean.rules"),
+        ("nonsense", "shards"),
+        ("clean.rules.min.more", "near it: clean.rules.min"),
+        ("", "shards"),
+    ],
+)
+def test_an_unknown_key_of_the_schema_is_refused_with_those_near_it(capsys, key, near):
+    assert cli.main(["config", "schema", key]) == 2
+    said = capsys.readouterr().err
+    assert near in said
+    assert "to mend: corpusmill config schema " in said
+
+
+def test_a_wrong_configuration_names_the_part_of_the_schema(tmp_path, capsys):
+    config = str(write_config(tmp_path))
+    for override, part in (
+        ("clean.rules.0.max=x", "clean.rules.max"),
+        ("clean.rule=1", "clean"),
+        ("nonsense=1", ""),
+        ("tokenizer.character_coverage=0.97", "tokenizer.character_coverage"),
+    ):
+        assert cli.main(["config", "show", config, "--set", override]) == 2
+        assert capsys.readouterr().err.endswith(f"to mend: corpusmill config schema {part}".rstrip() + "\n")
+
+
 def test_doctor(capsys):
     assert cli.main(["doctor", "--json"]) == 0
     found = {row["check"]: row for row in json.loads(capsys.readouterr().out)}
@@ -136,13 +194,38 @@ def test_doctor(capsys):
     assert found["extra [pipeline]"]["detail"] == "complete"
 
 
+def not_installed(tmp_path, *without):
+    """`corpusmill doctor` where the packages are found but for corpusmill's own metadata and those of ``without``."""
+    (tmp_path / "site").mkdir()
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if not path.name.startswith(("corpusmill", "__editable__", *without)):
+            (tmp_path / "site" / path.name).symlink_to(path)
+    code = "from pipeline.cli import main; raise SystemExit(main(['doctor']))"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "clone"), str(tmp_path / "site")])}
+    command = [sys.executable, "-S", "-c", code]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+
+
+def test_doctor_in_a_clone_that_was_not_installed(tmp_path):
+    for name in ("pipeline", "tokenizer", "train"):
+        (tmp_path / "clone").mkdir(exist_ok=True)
+        shutil.copytree(ROOT / name, tmp_path / "clone" / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path / "clone")
+    done = not_installed(tmp_path, "brotli", "_brotli", "safetensors")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"installation +not installed; a clone: .*pip install '\.\[pipeline,train\]'", done.stdout)
+    assert re.search(r"ok +apache-beam +\d", done.stdout)
+    assert re.search(r"extra \[pipeline\] +without brotli; in a clone of corpusmill: pip", done.stdout)
+    (tmp_path / "clone/pyproject.toml").unlink()
+    shutil.rmtree(tmp_path / "site")
+    done = not_installed(tmp_path)
+    assert done.returncode == 1
+    assert re.search(r"NO +installation +not installed, and what it needs is not stated", done.stdout)
+
+
 def test_doctor_finds_a_foreign_package(tmp_path):
     (tmp_path / "tokenizer").mkdir()
     (tmp_path / "tokenizer/__init__.py").write_text("")
-    import os
-    import subprocess
-    import sys
-
     code = "from pipeline.cli import main; raise SystemExit(main(['doctor']))"
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, cwd=tmp_path)
@@ -170,6 +253,15 @@ def test_eval_and_sample_of_a_trained_run(built_corpus):
     assert set(found["sources"]) == {"wiki", "web"}
     assert {"en", "it"} <= set(found["languages"])
     assert sum(group["tokens"] for group in found["languages"].values()) == found["validation"]["tokens"]
+    tables = corpusmill("eval", run).stdout.split("\n\n")
+    assert [re.match(r"\w+ +loss +perplexity", table) and table.split()[0] for table in tables] == [
+        "validation",
+        "sources",
+        "languages",
+    ]
+    absent = corpusmill("eval", run, "--split", "test")
+    assert absent.returncode == 1
+    assert "no split test here; there are train, validation\n  to mend: give shards.test" in absent.stderr
     first = corpusmill("sample", run, "--prompt", "The city", "--tokens", "12", "--seed", "3")
     again = corpusmill("sample", run, "--prompt", "The city", "--tokens", "12", "--seed", "3")
     assert first.returncode == 0, first.stderr
@@ -225,6 +317,10 @@ def test_a_split_asked_for_twice_is_exported_once_and_never_into_a_corpus(built_
     export = ["export", str(built_corpus), "--format", "nanogpt", "--split", "train", "--split", "train", "--output"]
     assert cli.main([*export, str(tmp_path / "out")]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"train.bin", "meta.pkl"}
+    assert re.findall(r"/([^/]+): \d[\d,]* (\w+)", capsys.readouterr().out) == [
+        ("train.bin", "documents"),
+        ("meta.pkl", "pieces"),
+    ]
     for inside in (built_corpus, built_corpus / "shards/nano", built_corpus / "own/deeper"):
         assert cli.main([*export, str(inside)]) == 2
         assert "inside a corpus" in capsys.readouterr().err

@@ -36,5 +36,18 @@ def test_the_modules_of_the_map_exist():
         assert list(ROOT.glob(f"**/{name}")), name
 
 
+def test_the_readme_and_the_page_on_clusters_have_one_recipe():
+    recipes = re.findall(r"(?:^    .*\n)+", README, re.M)
+    (recipe,) = [block for block in recipes if "--runner" in block]
+    assert recipe in (ROOT / "docs/cluster.md").read_text()
+
+
+def test_what_is_to_be_installed_is_installed_from_a_clone():
+    """The package is on no index: `pip install 'corpusmill[train]'` would find nothing, or a stranger's."""
+    folders = ("pipeline", "train", "tokenizer", "docs", "benchmarks")
+    files = [path for folder in folders for kind in ("py", "md", "html") for path in (ROOT / folder).rglob(f"*.{kind}")]
+    assert [str(path) for path in [ROOT / "README.md", *files] if "corpusmill[" in path.read_text()] == []
+
+
 def test_nothing_is_left_to_fill_in():
     assert re.findall(r"@[A-Z]+@", README) == []

@@ -150,6 +150,19 @@ def test_documents_are_chosen_by_seed_and_filter(corpus, capsys):
     )
 
 
+def test_what_no_document_has_is_said(built_corpus, capsys):
+    for arguments, said in (
+        (["--language", "xx"], "no document has language 'xx'"),
+        (["--dropped", "3", "--reason", "typo"], "no dropped document has reason 'typo'"),
+        (["--kept", "--source", "wiki", "--id", "zz"], "no kept document has source 'wiki', id 'zz'"),
+        (["--kept", "--reason", "characters"], "no kept document has reason 'characters'"),
+    ):
+        assert cli.main(["inspect", str(built_corpus), *arguments]) == 0
+        assert capsys.readouterr().out.endswith(f"\n{said}\n")
+    assert cli.main(["inspect", str(built_corpus), "--kept", "1"]) == 0
+    assert "\nno " not in capsys.readouterr().out
+
+
 def test_without_stored_statistics_they_are_measured_again(built_corpus, capsys):
     counts = Ledger(Root(str(built_corpus))).stage("ingest")["counts"]
     found = inspect(built_corpus, capsys, "--set", "characters.threshold=1000", "--statistic", "characters")

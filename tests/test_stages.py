@@ -230,6 +230,13 @@ def test_the_mix_holds_on_average_and_copies_stay_on_one_side(seed, epochs, vali
     assert [split for split, _ in drawn] == [encode.draw(more, i.to_bytes(16, "big"), "s")[0] for i in range(2000)]
 
 
+def test_a_source_of_the_mix_without_documents_is_named(capsys):
+    sources = [{"name": name, "format": "warc", "paths": ["x"]} for name in ("a", "b", "c")]
+    config = Config.model_validate({"source": sources, "shards": {"epochs": {"a": 2, "b": 2}}})
+    assert len(encode.plan(config, "key", [("a--x--0", 3), ("b--y--0", 0), ("c--z--0", 0)])) == 3
+    assert capsys.readouterr().err == "shards: no document of 'b' was kept: its shards.epochs have no effect\n"
+
+
 def test_defaults_of_the_configuration_are_the_documented_ones():
     params = Config().dedup.minhash.params()
     assert (params.ngram, params.bands, params.rows) == (5, 14, 8)

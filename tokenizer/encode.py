@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import sentencepiece
 
 from pipeline.errors import CorpusmillError
+from tokenizer import modelfile
 
 _LARGEST_UINT16_VOCABULARY = 65_536
 
@@ -31,7 +32,7 @@ class Model:
         try:
             return sentencepiece.SentencePieceProcessor(model_proto=self.content)
         except RuntimeError as error:
-            raise CorpusmillError(f"not a SentencePiece model: {error}") from error
+            raise CorpusmillError(f"not a SentencePiece model: {error}", mend=modelfile.MEND) from error
 
     @cached_property
     def sha256(self) -> str:
@@ -102,7 +103,10 @@ def encode(
     offsets = np.zeros(len(pieces) + 1, dtype=np.int64)
     np.cumsum(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)), out=offsets[1:])
     if offsets[-1] > np.iinfo(np.int32).max:
-        raise CorpusmillError(f"a batch of {len(texts)} texts has {offsets[-1]} tokens: more than one list array holds")
+        raise CorpusmillError(
+            f"a batch of {len(texts)} texts has {offsets[-1]} tokens: more than one list array holds",
+            mend="encode fewer texts at once",
+        )
     kind = model.token_type
     width = np.uint16 if kind == pa.uint16() else np.uint32
     tokens = np.concatenate(pieces, dtype=width, casting="unsafe") if pieces else np.empty(0, width)

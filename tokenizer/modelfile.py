@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pipeline.errors import CorpusmillError
 
+MEND = "name a .model file of SentencePiece, such as CORPUS/tokenizer/tokenizer.model"
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """ModelProto.SentencePiece.Type."""
 
@@ -59,9 +60,9 @@ def read(model: bytes) -> ModelFile:
                     if field == 2:
                         charsmap = model[first:last]
     except (IndexError, ValueError, struct.error) as error:
-        raise CorpusmillError(f"not a SentencePiece model: {error}") from error
+        raise CorpusmillError(f"not a SentencePiece model: {error}", mend=MEND) from error
     if not pieces:
-        raise CorpusmillError("not a SentencePiece model: it has no pieces")
+        raise CorpusmillError("not a SentencePiece model: it has no pieces", mend=MEND)
     return ModelFile(
         pieces,
         model_type=trainer.get(3, UNIGRAM),

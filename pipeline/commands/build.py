@@ -74,7 +74,7 @@ def _build(options: argparse.Namespace) -> int:
     config = load(options.config, options.set, options.corpus)
     beam = [*([f"--runner={options.runner}"] if options.runner else []), *options.beam_options]
     if options.beam_options and not options.runner and not any(o.startswith("--runner") for o in beam):
-        raise UsageError("Beam options after -- need a runner", mend="--runner FlinkRunner -- ...")
+        raise UsageError("Beam options after -- need a runner", mend="--runner PortableRunner -- ...")
     builder = Builder(config, workers(options.workers), tuple(beam), memory(options.memory))
     if options.dry_run:
         plan = builder.plan(options.until)
@@ -134,5 +134,5 @@ def workers(text: str) -> int:
     except ValueError:
         number = 0
     if number < 1:
-        raise UsageError(f"--workers takes a number from 1 or auto, not {text!r}")
+        raise UsageError(f"--workers takes a number from 1 or auto, not {text!r}", mend="--workers auto")
     return number

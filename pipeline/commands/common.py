@@ -82,7 +82,9 @@ def size(option: str, text: str, other: str = "") -> int:
     except ValueError:
         found = 0
     if found < 1:
-        raise UsageError(f"{option} takes a size above 0 such as 8GB or 500000{other}, not {text!r}")
+        raise UsageError(
+            f"{option} takes a size above 0 such as 8GB or 500000{other}, not {text!r}", mend=f"{option} 8GB"
+        )
     return int(found)
 
 

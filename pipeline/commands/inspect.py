@@ -69,14 +69,26 @@ def _inspect(options: argparse.Namespace) -> int:
     numbers: dict[bool | None, int] = {True: options.kept, False: options.dropped}
     if not any(numbers.values()) and any(filters.values()):
         numbers = {False if options.reason else None: 5}
+    nothing = []
     for kept, number in numbers.items():
         if number > 0:
-            facts["documents"] += inspection.sample(view, inspection.Filter(kept=kept, **filters), number, options.seed)
+            found = inspection.sample(view, inspection.Filter(kept=kept, **filters), number, options.seed)
+            facts["documents"] += found
+            if not found:
+                nothing.append(_nothing(kept, filters))
     if options.json:
         print_json(facts)
     else:
         _print(root, facts, bool(view.changed), options.characters)
+        print("\n".join(f"\n{line}" for line in nothing), end="\n" * bool(nothing))
     return 0
+
+
+def _nothing(kept: bool | None, filters: dict[str, str]) -> str:
+    """That no document is what was asked for."""
+    kind = {True: "kept ", False: "dropped ", None: ""}[kept]
+    asked = ", ".join(f"{name} {value!r}" for name, value in filters.items() if value)
+    return f"no {kind}document" + (f" has {asked}" if asked else "")
 
 
 def _print(root: Any, facts: dict[str, Any], changed: bool, characters: int) -> None:

@@ -62,9 +62,16 @@ def _meant(options: argparse.Namespace) -> tuple[TrainConfig, int]:
 
     given = {name: getattr(options, name) for name in ("preset", "depth") if getattr(options, name) is not None}
     if options.what is not None and given:
-        raise UsageError(f"--{next(iter(given))} is for a model of its own, not for {options.what}")
+        option = next(iter(given))
+        raise UsageError(
+            f"--{option} is for a model of its own, not for {options.what}",
+            mend=f"leave out {options.what}, or for a run of a TOML: --set run.NAME.{option}={given[option]}",
+        )
     if options.run_name and (options.what is None or os.path.isdir(options.what)):
-        raise UsageError("--run chooses among the runs of a TOML: name the TOML")
+        raise UsageError(
+            "--run chooses among the runs of a TOML: name the TOML",
+            mend=f"corpusmill model {options.model_command} corpus.toml --run {options.run_name}",
+        )
     if options.what is None:
         if options.set:
             raise UsageError("--set is for a TOML", mend="corpusmill model summary corpus.toml --set run.NAME.depth=8")
@@ -74,7 +81,10 @@ def _meant(options: argparse.Namespace) -> tuple[TrainConfig, int]:
             raise UsageError(config.explain(error), mend="corpusmill model summary --help") from None
     if os.path.isdir(options.what):
         if options.set:
-            raise UsageError(f"--set is for a TOML, and {options.what} is a run")
+            raise UsageError(
+                f"--set is for a TOML, and {options.what} is a run",
+                mend="corpusmill model summary corpus.toml --set run.NAME.depth=8",
+            )
         known = Root(options.what).read_json("run.json")
         if known is None:
             raise UsageError(f"{options.what}: not a run: it has no run.json", mend="name a folder of CORPUS/runs")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MODEL = "tokenizer/tokenizer.model"
 _BATCH_LINES = 1024
+_IDS = "give numbers parted by spaces, a text a line, as corpusmill tokenizer encode prints them"
 
 
 def add(commands: Commands) -> None:
@@ -82,7 +83,8 @@ def _lines() -> Iterator[str]:
             yield line.decode().removesuffix("\n")
         except UnicodeDecodeError as error:
             raise CorpusmillError(
-                f"line {number} of the input is not UTF-8: {error.reason} at byte {error.start}"
+                f"line {number} of the input is not UTF-8: {error.reason} at byte {error.start}",
+                mend="convert it before, such as: iconv --from latin1 --to utf-8",
             ) from error
 
 
@@ -118,7 +120,7 @@ def _decode(options: argparse.Namespace) -> int:
         try:
             tokens = pa.array(lists, pa.list_(pa.uint32()))
         except (pa.ArrowInvalid, OverflowError) as error:
-            raise CorpusmillError(f"no token ids: {error}") from error
+            raise CorpusmillError(f"no token ids: {error}", mend=_IDS) from error
         for text in decode(tokens, model).to_pylist():
             if options.json:
                 print_json(text)
@@ -131,7 +133,7 @@ def _ids(line: str) -> list[int]:
     try:
         return [int(word) for word in line.split()]
     except ValueError as error:
-        raise CorpusmillError(f"no token ids: {error}") from error
+        raise CorpusmillError(f"no token ids: {error}", mend=_IDS) from error
 
 
 def _report(options: argparse.Namespace) -> int:

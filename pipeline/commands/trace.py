@@ -39,7 +39,10 @@ def _trace(options: argparse.Namespace) -> int:
 
     query = {name: getattr(options, name) for name in ("url", "title", "id", "text") if getattr(options, name)}
     if bool(query) == (options.row is not None):
-        raise UsageError("trace takes a shard and a row, or a corpus and one of --url, --title, --id, --text")
+        raise UsageError(
+            "trace takes a shard and a row, or a corpus and one of --url, --title, --id, --text",
+            mend="corpusmill trace CORPUS/shards/SHARD 0, or corpusmill trace CORPUS --title TITLE",
+        )
     if query:
         root = Root(options.place)
         Ledger(root).check_there()

@@ -185,7 +185,9 @@ def find_page(path: str, offset: int, record: str) -> Page:
     """
     match = re.fullmatch(r"(\d+)\+(\d+)", record)
     if not match:
-        raise InputError(f"no record of a MediaWiki page: {record!r}", file=path, offset=offset)
+        raise InputError(
+            f"no record of a MediaWiki page: {record!r}", file=path, offset=offset, mend="corpusmill verify CORPUS"
+        )
     begin, size = int(match[1]), int(match[2])
     site = read_site(path)
     with open_input(path) as raw:

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import progress
 from pipeline.config import Config, Shards
 from pipeline.ledger import Counts, Row, Unit, digest
 from pipeline.schema import ENCODED
@@ -36,7 +37,12 @@ _ROW_GROUP_DOCUMENTS = 128  # what a shard writer must read at least, per run
 
 
 def plan(config: Config, key: str, parts: Iterable[tuple[str, int]]) -> list[Unit]:
-    """One unit a part of documents; ``key`` is the digest of all that the shards depend on."""
+    """One unit a part of documents, with how many are kept of it; ``key`` is the digest of all that the shards depend
+    on. Sources of the mix of which nothing was kept are named on stderr."""
+    parts = list(parts)
+    there = {name.split("--", 1)[0] for name, kept_there in parts if kept_there}
+    for source in sorted(config.shards.epochs.keys() - there):
+        progress.say(f"shards: no document of {source!r} was kept: its shards.epochs have no effect")
     spec = {"shards": config.shards.model_dump()}
     return [Unit(STAGE, name, digest([STAGE, VERSION, key, name]), size, spec) for name, size in parts]
 

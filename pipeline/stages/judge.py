@@ -179,7 +179,7 @@ class Judge:
         self.clean = clean
         self.steps = clean.steps()
         self.limits = limits(clean)
-        self._flagged = {code: flagged.word_list(_text(file)) for code, file in material.flagged_words.items()}
+        self._flagged = {code: _word_list(file) for code, file in material.flagged_words.items()}
         self.benchmark = _benchmark(clean.decontaminate.ngram, material) if clean.decontaminate else None
         self._key = _pii_key(material.pii_key) if material.pii_key else b""
 
@@ -340,6 +340,14 @@ def _text(file: File) -> str:
         raise InputError(
             f"not UTF-8: {error.reason}", file=file.path, offset=error.start, mend="save the file as UTF-8"
         ) from error
+
+
+def _word_list(file: File) -> flagged.WordList:
+    try:
+        return flagged.word_list(_text(file))
+    except UsageError as error:
+        mend = "give it an entry a line, or leave its language out of clean.flagged_words"
+        raise UsageError(error.cause, file=file.path, mend=mend) from error
 
 
 def _benchmark(ngram: int, material: Material) -> decontaminate.Benchmark:

@@ -49,7 +49,10 @@ def check(config: Config) -> None:
     _options(settings)
     kept = config.clean.languages
     if kept and (unknown := sorted(settings.weights.keys() - set(kept))):
-        raise UsageError(f"tokenizer.weights: {unknown[0]!r} is none of clean.languages; there are {', '.join(kept)}")
+        raise UsageError(
+            f"tokenizer.weights: {unknown[0]!r} is none of clean.languages; there are {', '.join(kept)}",
+            mend=f"leave {unknown[0]} out of tokenizer.weights, or add it to clean.languages",
+        )
 
 
 def process(root: Root, unit: Unit) -> Row:
