@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pipeline import progress
 from pipeline.config import FILES, Config
-from pipeline.errors import CorpusmillError, UsageError, without_query
+from pipeline.errors import CorpusmillError, UsageError, printable, without_query
 from pipeline.ledger import CONFIGURATION, Counts, Ledger, Unit, digest
 from pipeline.shards.format import INDEX, Header
 from pipeline.stages import dedup, encode, ingest, report, shards, tokenizer, train, versions, work
@@ -34,11 +33,6 @@ def useful_workers(limit: int, units: list[Unit]) -> int:
 
 class StageFailed(CorpusmillError):
     """Units of a stage that could not be processed; everything else of the stage is committed."""
-
-
-def _shown(path: str) -> str:
-    """A path as it can be printed: without a signature, and with bytes that are not UTF-8 written out."""
-    return os.fsencode(without_query(path)).decode("utf-8", "backslashreplace")
 
 
 @dataclass
@@ -90,7 +84,7 @@ class Builder:
         self._check_claim()  # before anything is written or swept: the folder may be a stranger's
         with self.root.lock():
             self.root.sweep("ledger", *(folder for module in (*STAGES.values(), encode) for folder in module.FOLDERS))
-            for name in self.root.sizes("ledger/running"):
+            for name in self.root.sizes(work.RUNNING):
                 self.root.remove(name)
             self._check_claim()
             self._units("ingest")  # a configuration without input leaves no trace
@@ -114,9 +108,8 @@ class Builder:
         units = self._units("ingest", remember=False)
         files: dict[str, dict[str, Any]] = {}
         for unit in units:
-            file = files.setdefault(
-                _shown(unit.spec["path"]), {"units": 0, "bytes": unit.spec["inputs"]["bytes"], "note": ""}
-            )
+            name = printable(without_query(unit.spec["path"]))
+            file = files.setdefault(name, {"units": 0, "bytes": unit.spec["inputs"]["bytes"], "note": ""})
             file["units"] += 1
         for file in files.values():
             if file["units"] == 1 and file["bytes"] > 2 * self.config.unit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 _QUERY = re.compile(r"(\bhttps?://[^\s?'\"<>]*)\?[^\s'\"<>]*")
@@ -10,6 +11,11 @@ _QUERY = re.compile(r"(\bhttps?://[^\s?'\"<>]*)\?[^\s'\"<>]*")
 def without_query(text: str) -> str:
     """A text whose web addresses have no query: it may be a signature that opens the file to anyone."""
     return _QUERY.sub(r"\1", text)
+
+
+def printable(path: str) -> str:
+    """A path with its bytes that are not UTF-8 written out."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 class CorpusmillError(Exception):

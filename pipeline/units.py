@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.config import Config, Source
-from pipeline.errors import InputError, UsageError, without_query
+from pipeline.errors import InputError, UsageError, printable, without_query
 from pipeline.storage import Root, expand, fixed_part, is_url, open_input, sha256_of, size_of, stamp_of
 
 _CACHE = "ledger/inputs.json"
@@ -67,7 +67,7 @@ def find_files(source: Source) -> dict[str, str]:
             if real in seen:
                 continue
             seen.add(real)
-            name = os.fsencode(without_query(path)[below:]).decode("utf-8", "backslashreplace")
+            name = printable(without_query(path)[below:])
             if files.setdefault(name, path) != path:
                 other = without_query(files[name])
                 raise UsageError(

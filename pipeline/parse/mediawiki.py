@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import atexit
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from pipeline.errors import CorpusmillError, InputError, without_query
+from pipeline.errors import CorpusmillError, InputError
 from pipeline.parse.mediawiki_page import Page
 from pipeline.parse.mediawiki_reader import read_pages
-from pipeline.parse.record import Parsed
+from pipeline.parse.record import Parsed, file_name
 from pipeline.parse.sandbox import Killed, Sandbox
 from pipeline.parse.wikitext_options import DEFAULTS
 from pipeline.parse.wikitext_options import Options as Rendering
@@ -59,7 +58,7 @@ def _batches(path: str, start: int, stop: int | None, options: Options) -> Itera
     """Pages with their rows, judged but not rendered, some at a time; ``InputError`` comes after the last of them."""
     rows: list[tuple[Parsed, Page]] = []
     size = 0
-    name = re.split("[/]", without_query(path))[-1].encode("utf-8", "backslashreplace").decode()
+    name = file_name(path)
     try:
         for page in read_pages(path, start, stop, max_chars=options.max_chars):
             wiki = page.site.db or f"wiki:{options.source}"

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from pipeline.errors import without_query
+
 
 @dataclass(slots=True)
 class Parsed:
@@ -30,3 +32,8 @@ class Parsed:
     reason: str = ""
     value: float | None = None
     threshold: float | None = None
+
+
+def file_name(path: str) -> str:
+    """The last part of a dump's path, as it stands in rows and identities."""
+    return without_query(path).rsplit("/", 1)[-1].encode("utf-8", "backslashreplace").decode()

@@ -20,9 +20,9 @@ from datetime import datetime, timedelta, timezone
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pipeline.errors import CorpusmillError, InputError, without_query
+from pipeline.errors import CorpusmillError, InputError
 from pipeline.parse import encoding, html_options, http
-from pipeline.parse.record import Parsed
+from pipeline.parse.record import Parsed, file_name
 from pipeline.parse.sandbox import Killed, Sandbox
 from pipeline.parse.warc_stream import (
     GZIP_MAGIC,
@@ -446,7 +446,7 @@ def parse(path: str, start: int = 0, stop: int | None = None, options: Options |
         extract = _sandbox(options.timeout_s, options.memory_mb)
     else:
         from pipeline.parse.html import extract
-    name = re.split("[/]", without_query(path))[-1].encode("utf-8", "backslashreplace").decode()
+    name = file_name(path)
     for record in read_records(path, start, stop, max_record=options.max_record):
         row = _parsed(record, options, unwanted, extract)
         if not row.identity:

@@ -23,10 +23,7 @@ CHOICE = {"temperature": 0.9, "top_k": 20, "top_p": 0.95}
 OPTIONS = {"max_tokens": 12, "seed": 3}
 
 
-@pytest.fixture(scope="module", params=["lstm", "transformer"])
-def run(request, tmp_path_factory) -> tuple[str, str]:
-    """A trained run and its tokenizer."""
-    folder = tmp_path_factory.mktemp("generate")
+def tokenizer_in(folder: Path, **ids: int) -> tuple[Path, sentencepiece.SentencePieceProcessor]:
     model = folder / "tokenizer.model"
     with open(model, "wb") as file:
         sentencepiece.SentencePieceTrainer.train(
@@ -35,13 +32,18 @@ def run(request, tmp_path_factory) -> tuple[str, str]:
             vocab_size=320,
             hard_vocab_limit=False,
             byte_fallback=True,
-            bos_id=-1,
-            eos_id=0,
-            unk_id=1,
             num_threads=1,
             minloglevel=2,
+            **ids,
         )
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    return model, sentencepiece.SentencePieceProcessor(model_file=str(model))
+
+
+@pytest.fixture(scope="module", params=["lstm", "transformer"])
+def run(request, tmp_path_factory) -> tuple[str, str]:
+    """A trained run and its tokenizer."""
+    folder = tmp_path_factory.mktemp("generate")
+    model, pieces = tokenizer_in(folder, bos_id=-1, eos_id=0, unk_id=1)
     tokens = np.array([token for line in TEXT * 30 for token in [*pieces.encode(line), 0]])
     digest = hashlib.sha256(model.read_bytes()).hexdigest()
     shards = write_tokens(
@@ -187,20 +189,8 @@ def test_a_penalty_does_not_keep_a_text_from_ending(run):
 
 @pytest.mark.parametrize("stated", [True, None])
 def test_a_text_begins_as_the_documents_do(tmp_path, stated):
-    model = tmp_path / "tokenizer.model"
     ids = {"eos_id": 0, "unk_id": 1, "bos_id": 2}
-    with open(model, "wb") as file:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(TEXT * 20),
-            model_writer=file,
-            vocab_size=320,
-            hard_vocab_limit=False,
-            byte_fallback=True,
-            num_threads=1,
-            minloglevel=2,
-            **ids,
-        )
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    model, pieces = tokenizer_in(tmp_path, **ids)
     learnt = np.array([token for line in TEXT[:1] * 120 for token in [2, *pieces.encode(line), 0]])
     shards = write_tokens(
         tmp_path / "shards",
