@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import time
 import venv
 from pathlib import Path
 
+import grpc
 import pytest
+from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
 from pipeline.stages import ingest
 from tests.corpus import DATA, command, corpusmill, data_files, write_config
@@ -175,6 +178,22 @@ def test_a_job_service_that_dies_is_named_and_the_same_command_goes_on(tmp_path,
     assert {path: path.stat().st_mtime_ns for path in committed} == committed
     written = tuple(f"{folder}/" for folder in ingest.FOLDERS)
     assert data_files(corpus) == {name: data for name, data in reference.items() if name.startswith(written)}
+
+
+def test_an_interrupted_build_cancels_its_job(tmp_path, cluster):
+    config = write_config(tmp_path)
+    port = free_port()
+    cluster.start_jobs(port)
+    line = command("ingest", config, *cluster.options(port))
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as build:
+        assert wait_for(build, lambda: list((tmp_path / "corpus").glob("ledger/ingest/*.json")))
+        build.send_signal(signal.SIGINT)
+        said = build.communicate(timeout=60)[1]
+    assert build.returncode == 130
+    assert "Traceback" not in said
+    with grpc.insecure_channel(f"localhost:{port}") as channel:
+        jobs = beam_job_api_pb2_grpc.JobServiceStub(channel).GetJobs(beam_job_api_pb2.GetJobsRequest()).job_info
+    assert [job.state for job in jobs] == [beam_job_api_pb2.JobState.CANCELLED]
 
 
 def test_an_object_store_is_the_storage_that_workers_share(tmp_path, options, store):

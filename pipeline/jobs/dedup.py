@@ -183,8 +183,7 @@ class _Search:
         batches = []
         for number, cut in enumerate(cuts):
             dedup.leave(self.root, f"pairs/{number:06}", pairs[cut].astype("<i8"))
-            units = np.unique(self.places.unit_of(np.unique(pairs[cut])))
-            batches.append(dedup.PairBatch(f"pairs/{number:06}", [self.units[place] for place in units]))
+            batches.append(dedup.batch_of_pairs(f"pairs/{number:06}", self.places, pairs[cut]))
         if batches:
             progress.say(f"dedup: {len(pairs):,} pairs to verify in {len(batches)} batches")
             compare(self.root.url, batches, self.runner)
@@ -235,9 +234,9 @@ def meet(
 ) -> None:
     """Leave in the exchange what is merged of the edges among the blocks of all units, by level; one pass."""
 
-    def build(pipeline: beam.Pipeline) -> None:
+    def build(spread: Any) -> None:
         _ = (
-            _spread(pipeline, units)
+            spread
             | "Pack" >> beam.ParDo(Guarded(root_url, runner.driver, blocks, ranges, chosen))
             | "Meet" >> beam.GroupByKey()
             | "Edges" >> beam.MapTuple(edges)
@@ -245,34 +244,30 @@ def meet(
             | "Leave" >> beam.ParDo(Guarded(root_url, runner.driver, _leave_edges))
         )
 
-    run(build, runner, root_url, dedup.STAGE)
+    run(build, units, runner, root_url)
 
 
-def compare(root_url: str, batches: list[dedup.PairBatch], runner: Runner) -> None:
+def compare(root_url: str, batches: list[Unit], runner: Runner) -> None:
     """Leave in the exchange the similarities of the pairs of each batch."""
 
-    def build(pipeline: beam.Pipeline) -> None:
-        _ = _spread(pipeline, batches) | "Compare" >> beam.ParDo(Guarded(root_url, runner.driver, _leave_similarities))
+    def build(spread: Any) -> None:
+        _ = spread | "Compare" >> beam.ParDo(Guarded(root_url, runner.driver, _leave_similarities))
 
-    run(build, runner, root_url, dedup.STAGE)
+    run(build, batches, runner, root_url)
 
 
 def count_lines(root_url: str, units: list[Unit], runner: Runner, settings: Lines, ranges: int, chosen: range) -> None:
     """Leave in the exchange the hashes of lines that enough documents have; one pass."""
 
-    def build(pipeline: beam.Pipeline) -> None:
+    def build(spread: Any) -> None:
         _ = (
-            _spread(pipeline, units)
+            spread
             | "Pack" >> beam.ParDo(Guarded(root_url, runner.driver, dedup.line_blocks, ranges, chosen))
             | "Meet" >> beam.GroupByKey()
             | "Count" >> beam.ParDo(Guarded(root_url, runner.driver, _leave_repeated, settings))
         )
 
-    run(build, runner, root_url, dedup.STAGE)
-
-
-def _spread(pipeline: beam.Pipeline, elements: list[Any]) -> Any:
-    return pipeline | "Elements" >> beam.Create(elements) | "Spread" >> beam.Reshuffle()
+    run(build, units, runner, root_url)
 
 
 def _leave_edges(root: Root, merged: tuple[str, bytes]) -> Iterator[Any]:
@@ -281,7 +276,7 @@ def _leave_edges(root: Root, merged: tuple[str, bytes]) -> Iterator[Any]:
     yield from ()
 
 
-def _leave_similarities(root: Root, batch: dedup.PairBatch) -> Iterator[Any]:
+def _leave_similarities(root: Root, batch: Unit) -> Iterator[Any]:
     dedup.leave(root, batch.name.replace("pairs/", "similarities/"), dedup.similarities(root, batch).astype("<f8"))
     yield from ()
 

@@ -10,7 +10,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from functools import partial
 from typing import Any
 
 from pipeline.errors import CorpusmillError, UsageError
@@ -31,6 +32,7 @@ from apache_beam.options.pipeline_options import (  # noqa: E402
 logging.disable(logging.NOTSET)
 
 _LOCAL = "FnApiRunner"
+_LISTED = 1000  # units of a list: 1.4 MB
 _LONGEST_STAGE = 30 * 24 * 3600  # seconds; Beam gives up a job after the time that a service has for an answer
 _ECHOES = ("beam_control_read", "wait_until_finish_read")  # threads of Beam that only repeat what another one met
 _WORKER_MODULE = b"apache_beam.runners.worker.sdk_worker_main"
@@ -122,14 +124,17 @@ def _follow(driver: int) -> None:
     os._exit(1)
 
 
-def run(build: Callable[[beam.Pipeline], Any], runner: Runner, root_url: str, stage: str) -> None:
-    """Build and run one pipeline of a stage to its end.
+def run(build: Callable[[Any], Any], units: list[Unit], runner: Runner, root_url: str) -> None:
+    """Run one pipeline over units of a stage to its end; ``build`` gets them as a collection, spread over the workers.
 
-    Beam waits for ever for a worker process that was killed; here the wait is watched, the other workers are stopped
-    and WorkerDied is raised. RunnerFailed says what became of a runner that is not ours.
+    The graph names lists of units that lie in the corpus: runners bound its size, some at 10 MB. Beam waits for ever
+    for a worker process that was killed; here the wait is watched, the other workers are stopped and WorkerDied is
+    raised. RunnerFailed says what became of a runner that is not ours.
     """
+    stage = units[0].stage
     if runner.job_service:
         _check_job_service(runner.job_service, stage)
+    lists = _list(Root(root_url), units)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     logging.getLogger("grpc").setLevel(logging.CRITICAL)  # a worker that ends shows there as an error of every channel
     outcome: list[BaseException | None] = []
@@ -137,8 +142,15 @@ def run(build: Callable[[beam.Pipeline], Any], runner: Runner, root_url: str, st
 
     def work_thread() -> None:
         try:
-            with beam.Pipeline(options=runner.beam_options()) as pipeline:
-                build(pipeline)
+            pipeline = beam.Pipeline(options=runner.beam_options())
+            listed = pipeline | "Lists" >> beam.Create(lists) | "Units" >> beam.FlatMap(partial(_read_list, root_url))
+            build(listed | "Spread" >> beam.Reshuffle())
+            result = pipeline.run()
+            try:
+                result.wait_until_finish()
+            except KeyboardInterrupt:
+                result.cancel()  # else a cluster works on, for a build that is no more
+                raise
             outcome.append(None)
         except BaseException as error:  # noqa: BLE001  carried to the calling thread and raised there
             outcome.append(error)
@@ -152,10 +164,10 @@ def run(build: Callable[[beam.Pipeline], Any], runner: Runner, root_url: str, st
             try:
                 changed.wait()
                 if deaths and not outcome:
-                    units = _interrupted(work.running(Root(root_url), stage))
+                    interrupted = _interrupted(work.running(Root(root_url), stage))
                     _kill_workers()
                     raise WorkerDied(
-                        f"{deaths[0]} in stage {stage}, {units}",
+                        f"{deaths[0]} in stage {stage}, {interrupted}",
                         mend="run the same command again: it goes on from there",
                     )
             except KeyboardInterrupt:
@@ -166,6 +178,26 @@ def run(build: Callable[[beam.Pipeline], Any], runner: Runner, root_url: str, st
             raise _failure(runner, stage, error) from error
         if error is not None:
             raise error
+    for name in lists:
+        Root(root_url).remove(name)
+
+
+def _list(root: Root, units: list[Unit]) -> list[str]:
+    """Write the units where workers find them; gives the names of the lists."""
+    names = []
+    for first in range(0, len(units), _LISTED):
+        names.append(f"{work.RUNNING}/lists/{units[0].stage}/{first // _LISTED:06}.json")
+        root.write_json(names[-1], [astuple(unit) for unit in units[first : first + _LISTED]])
+    return names
+
+
+def _read_list(root_url: str, name: str) -> Iterator[Unit]:
+    root = Root(root_url)
+    values = root.read_json(name)
+    if values is None:
+        raise CorpusmillError("a list of units is gone while its job runs", file=root.path(name), mend="build again")
+    for value in values:
+        yield Unit(*value)
 
 
 def _check_job_service(address: str, stage: str) -> None:
@@ -255,12 +287,7 @@ def works() -> str:
 def map_units(root_url: str, units: list[Unit], runner: Runner) -> None:
     """Process ``units``, each on its own: the job of every stage that exchanges nothing."""
 
-    def build(pipeline: beam.Pipeline) -> None:
-        _ = (
-            pipeline
-            | "Units" >> beam.Create(units)
-            | "Spread" >> beam.Reshuffle()
-            | "Process" >> beam.ParDo(ProcessUnit(root_url, runner.driver))
-        )
+    def build(spread: Any) -> None:
+        _ = spread | "Process" >> beam.ParDo(ProcessUnit(root_url, runner.driver))
 
-    run(build, runner, root_url, units[0].stage)
+    run(build, units, runner, root_url)

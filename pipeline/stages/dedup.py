@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -285,24 +285,23 @@ def batches_of_pairs(root: Root, places: Places, pairs: np.ndarray, most: int) -
 _SHINGLE_BYTES = 12  # memory a byte of text: itself, its words and shingles while they are computed, and the set
 
 
-class PairBatch(NamedTuple):
-    """Pairs to compare: where they are in the exchange, and the units their documents are in."""
+def batch_of_pairs(name: str, places: Places, pairs: np.ndarray) -> Unit:
+    """Pairs to compare, which lie in the exchange under ``name``, with the parts that have their documents."""
+    parts = [(places.units[n].name, int(places.firsts[n])) for n in np.unique(places.unit_of(np.unique(pairs)))]
+    return Unit(STAGE, name, "", len(pairs), {"dedup": places.units[0].spec["dedup"], "parts": parts})
 
-    name: str
-    units: list[Unit]
 
-
-def similarities(root: Root, batch: PairBatch) -> np.ndarray:
+def similarities(root: Root, batch: Unit) -> np.ndarray:
     """The Jaccard similarities of the shingle sets of a batch's pairs, from the texts."""
     pairs = left(root, batch.name, np.dtype("<i8")).reshape(-1, 2)
-    params = Dedup.model_validate(batch.units[0].spec["dedup"]).minhash.params()
+    params = Dedup.model_validate(batch.spec["dedup"]).minhash.params()
     documents = np.unique(pairs)
     sets: list[np.ndarray] = [np.empty(0, np.uint64)]
     sizes: list[np.ndarray] = [np.zeros(1, np.int64)]
-    for unit in batch.units:
-        first = unit.spec["first"]
-        rows = documents[slice(*np.searchsorted(documents, (first, first + unit.bytes)))] - first
-        for part in read_rows(root, f"documents/{unit.name}.parquet", rows, ["text"]):
+    names, firsts = zip(*batch.spec["parts"], strict=True)
+    bounds = np.searchsorted(documents, [*firsts, pairs.max() + 1])  # other parts have none of the documents
+    for name, first, begin, end in zip(names, firsts, bounds[:-1], bounds[1:], strict=True):
+        for part in read_rows(root, f"documents/{name}.parquet", documents[begin:end] - first, ["text"]):
             for texts in _small(part.column("text")):
                 found, offsets = minhash.sets_of(texts, params)
                 sets.append(found)

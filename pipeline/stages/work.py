@@ -18,10 +18,13 @@ from pipeline.ledger import Ledger, Row, Unit
 from pipeline.memory import peak_memory
 from pipeline.storage import Root
 
+RUNNING = "ledger/running"
+"""What a build leaves here only while it runs."""
+
 
 def claim_name(unit: Unit) -> str:
     """The file that says a unit is in progress, and where: it names the unit when a worker is killed."""
-    return f"ledger/running/{unit.stage}/{unit.name}.json"
+    return f"{RUNNING}/{unit.stage}/{unit.name}.json"
 
 
 def failure_name(unit: Unit) -> str:
@@ -39,9 +42,8 @@ def process(root_url: str, unit: Unit, *known: Any) -> str:
     wall, cpu = time.monotonic(), _cpu_seconds()
     try:
         root.write(claim_name(unit), claim)
-        Ledger(root).forget(
-            unit.stage, unit.name
-        )  # before its parts change: an earlier row must not vouch for other content
+        # before its parts change: an earlier row must not vouch for other content
+        Ledger(root).forget(unit.stage, unit.name)
         row: Row = importlib.import_module(f"pipeline.stages.{unit.stage}").process(root, unit, *known)
         row.took = {
             "seconds": round(time.monotonic() - wall, 3),
@@ -76,7 +78,7 @@ def _cpu_seconds() -> float:
 
 def running(root: Root, stage: str) -> list[dict[str, Any]]:
     """The claims of units in progress: host, pid, unit."""
-    claims = [root.read_json(name) for name in root.sizes(f"ledger/running/{stage}")]
+    claims = [root.read_json(name) for name in root.sizes(f"{RUNNING}/{stage}")]
     return [claim for claim in claims if claim]
 
 
