@@ -103,8 +103,8 @@ def _keys(root: Root, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             yield table["key"].to_numpy(), table["n_tokens"].to_numpy().astype(np.int64)
 
 
-Place = tuple[str, int]
-"""An exchange file and the number of a row group in it."""
+Place = tuple[str, list[int]]
+"""An exchange file and the numbers of some row groups in it."""
 
 
 def _groups(parquet: pq.ParquetFile, split: str, low: int, last: int) -> list[int]:
@@ -123,16 +123,15 @@ def _find(root: Root, split: str, low: int, last: int, columns: list[str]) -> It
     """Row groups of all exchange files that can hold keys of [low, last] of a split, in the order of file names."""
     for name in root.sizes("encoded"):
         with reading(root, name) as parquet:
-            for i in _groups(parquet, split, low, last):
-                yield (name, i), parquet.read_row_group(i, columns)
+            if groups := _groups(parquet, split, low, last):  # so few rows that threads would only cost
+                yield (name, groups), parquet.read_row_groups(groups, columns, use_threads=False)
 
 
-def _read(root: Root, places: list[Place], columns: list[str]) -> Iterator[pa.Table]:
-    """Row groups that were found, in the same order."""
-    for name, of_file in itertools.groupby(places, lambda place: place[0]):
+def _read(root: Root, places: list[Place], columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of row groups that were found, in the same order."""
+    for name, groups in places:
         with reading(root, name) as parquet:
-            for _, i in of_file:
-                yield parquet.read_row_group(i, columns)
+            yield from parquet.iter_batches(row_groups=groups, columns=columns, use_threads=False)
 
 
 def process(root: Root, unit: Unit) -> Row:
@@ -150,10 +149,10 @@ def process(root: Root, unit: Unit) -> Row:
     tokens = np.empty(offsets[-1], header.dtype)
     width = header.dtype.itemsize
     first = 0
-    for group in _read(root, places, ["key", "tokens"]):
-        values = group["tokens"].combine_chunks()
+    for batch in _read(root, places, ["key", "tokens"]):
+        values = batch.column("tokens")
         content, starts = values.buffers()[2], np.frombuffer(values.buffers()[1], np.int64)[values.offset :]
-        for i in np.flatnonzero(_inside(group["key"].to_numpy(), low, high)).tolist():
+        for i in np.flatnonzero(_inside(batch.column("key").to_numpy(), low, high)).tolist():
             piece = np.frombuffer(
                 content, header.dtype, int(end[first] - begin[first]), int(starts[i]) + width * int(begin[first])
             )
@@ -194,9 +193,9 @@ def _rows_between(
     at all: a row of the key of a cut may lie wholly on its other side, one without tokens too."""
     columns = ["key", "doc_id", "epoch", "source", "n_bytes", "n_tokens"]
     places, tables = [], []
-    for place, group in _find(root, split, low[0], _last_key(high), columns):
+    for place, found in _find(root, split, low[0], _last_key(high), columns):
         places.append(place)
-        tables.append(group.filter(pa.array(_inside(group["key"].to_numpy(), low, high))))
+        tables.append(found.filter(pa.array(_inside(found["key"].to_numpy(), low, high))))
     rows = pa.concat_tables(tables)
     order = pc.sort_indices(rows, [("key", "ascending"), ("doc_id", "ascending")]).to_numpy()
     keys, lengths = rows["key"].to_numpy(), rows["n_tokens"].to_numpy().astype(np.int64)
