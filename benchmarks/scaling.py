@@ -1,13 +1,15 @@
 """How the build scales: with input, with workers, what Beam adds, and what `corpusmill plan` foresaw. Prints five
 tables and whether the targets were met.
 
-    python benchmarks/scaling.py [--dump DUMP] [--minutes 10.8]
+    python benchmarks/scaling.py [--dump DUMP] [--minutes 10.8] [--plan]
 
 The input are copies of a small dump in which no page is a duplicate of another (benchmarks/many_pages.py): 1, 3 and
 10 times as many as this machine gets through in a tenth of ``--minutes`` on one core. Each stage is a `corpusmill`
 command in a process of its own, so its start counts; one worker has one core, though the threads and the helper of
 its process could use more. What is compared runs in turn, stage by stage: the speed of a machine drifts. Needs a
-machine that does nothing else, for about three times ``--minutes``; the tables can be pasted into docs/cluster.md.
+machine that does nothing else, for about three and a half times ``--minutes``; the tables can be pasted into
+docs/cluster.md. `plan` calibrates for a minute, so it is asked before and after, and the mean of its seconds counts.
+``--plan`` does that part alone, in about one and a half times ``--minutes`` and five minutes.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import mean
 
 import many_pages
 from end_to_end import ROOT, STAGES, peak_of_units, run
@@ -75,13 +78,18 @@ class Build:
         self.seconds[stage] = wall
         self.peaks[stage] = max(peak, peak_of_units(self.corpus, stage))
 
-    def run_plain(self, stage: str) -> None:
-        """The same units without Beam, one after the other in one process."""
-        os.sched_setaffinity(0, self.cores)
-        command = [sys.executable, "-c", BARE, self.config, str(self.corpus), stage]
+    def run_plain(self, stage: str, *beside: Build) -> None:
+        """The same units without Beam, one after the other in one process; other builds at the same time."""
         began = time.perf_counter()
-        subprocess.run(command, check=True, cwd=ROOT, stderr=subprocess.DEVNULL)
+        started = []
+        for build in (self, *beside):
+            os.sched_setaffinity(0, build.cores)
+            command = [sys.executable, "-c", BARE, build.config, str(build.corpus), stage]
+            started.append(subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL))
+        ends = [process.wait() for process in started]
         self.seconds[stage] = time.perf_counter() - began
+        if any(ends):
+            raise SystemExit(f"the plain loop failed in {stage}")
 
     def row(self, stage: str) -> dict:
         return json.loads((self.corpus / f"ledger/{stage}.json").read_text())
@@ -95,6 +103,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--dump", type=Path, default=DUMP)
     options.add_argument("--minutes", type=float, default=10.8, help="of one core, for ingest and shards of the 10x")
+    options.add_argument("--plan", action="store_true", help="only what plan foresees of the 10x, and what it takes")
     given = options.parse_args()
     missed: list[str] = []
     cores = sorted(os.sched_getaffinity(0))
@@ -107,33 +116,56 @@ def main() -> None:
         with timed("trial, to choose the size"):
             base = size(folder, given.minutes * 60, cores[:1])
         os.sched_setaffinity(0, cores)
-        with timed(f"writing {base}, {3 * base} and {10 * base} copies of {given.dump.name}"):
-            dumps = {times: folder / f"{times}x.xml.bz2" for times in GROWTH}
-            many_pages.write(given.dump, {base * times: dumps[times] for times in GROWTH})
+        growths = GROWTH[-1:] if given.plan else GROWTH
+        with timed(f"writing {' and '.join(str(base * times) for times in growths)} copies of {given.dump.name}"):
+            dumps = {times: folder / f"{times}x.xml.bz2" for times in growths}
+            many_pages.write(given.dump, {base * times: dumps[times] for times in growths})
         configs = {times: write_config(dump, folder) for times, dump in dumps.items()}
         builds = {times: Build(config, folder / f"corpus-{times}", cores[:1]) for times, config in configs.items()}
-        plain = Build(configs[3], folder / "corpus-plain", cores[:1])
-        two = Build(configs[10], folder / "corpus-two", cores[:2])
         os.sched_setaffinity(0, cores[:1])
         with timed("planning 10x"):
-            plan = planned(configs[10])
-        for stage in STAGES:
-            with timed(f"{stage}: 1x, 3x, 3x without Beam, 10x, 10x by two workers"):
-                builds[1].run(stage)
-                builds[3].run(stage)
-                plain.run_plain(stage)
-                builds[10].run(stage)
-                two.run(stage, workers=2)
-        growth(builds, missed)
-        overhead(builds[3], plain, missed)
-        workers(builds[10], two, missed)
+            plans = [planned(configs[10])]
+        if given.plan:
+            for stage in STAGES:
+                with timed(f"{stage}: 10x"):
+                    builds[10].run(stage)
+        else:
+            compare(folder, configs, builds, cores, missed)
         os.sched_setaffinity(0, cores[:1])
-        foreseen(plan, builds[10], missed)
-        os.sched_setaffinity(0, cores[:2])
-        start_up(folder)
+        with timed("planning 10x again"):
+            plans.append(planned(configs[10]))
+        foreseen(plans, builds[10], missed)
+        if not given.plan:
+            os.sched_setaffinity(0, cores[:2])
+            start_up(folder)
     print("\n" + ("targets missed: " + "; ".join(missed) if missed else "all targets met"), flush=True)
     if missed:
         raise SystemExit(1)
+
+
+def compare(
+    folder: Path, configs: dict[int, str], builds: dict[int, Build], cores: list[int], missed: list[str]
+) -> None:
+    """Build by size, without Beam and by two workers, in turn stage by stage; prints the tables."""
+    plain = Build(configs[3], folder / "corpus-plain", cores[:1])
+    two = Build(configs[10], folder / "corpus-two", cores[:2])
+    alone, left, right = (
+        Build(configs[1], folder / f"corpus-{name}", core)
+        for name, core in (("alone", cores[:1]), ("left", cores[:1]), ("right", cores[1:2]))
+    )
+    for stage in STAGES:
+        with timed(f"{stage}: 1x, 3x, 3x without Beam, 10x, 10x by two workers, 1x twice at once"):
+            builds[1].run(stage)
+            builds[3].run(stage)
+            plain.run_plain(stage)
+            builds[10].run(stage)
+            two.run(stage, workers=2)
+            alone.run_plain(stage)
+            left.run_plain(stage, right)
+    growth(builds, missed)
+    overhead(builds[3], plain, missed)
+    workers(builds[10], two, missed)
+    print(f"two plain loops at once, each with a core and 1x of its own: {2 * alone.maps / left.maps:.2f} times one")
 
 
 def size(folder: Path, seconds: float, core: list[int]) -> int:
@@ -227,8 +259,9 @@ def start_up(folder: Path) -> None:
     print(f" (ingest of one small unit less the unit); up to date: {again:.1f} s", flush=True)
 
 
-def foreseen(plan: dict, build: Build, missed: list[str]) -> None:
+def foreseen(plans: list[dict], build: Build, missed: list[str]) -> None:
     """What was planned from the heads of the dump, beside what the build took."""
+    plan = plans[0]
     exchanged = subprocess.run(
         [sys.executable, "-c", EXCHANGED, build.config, str(build.corpus)], check=True, cwd=ROOT, stdout=subprocess.PIPE
     )
@@ -238,16 +271,17 @@ def foreseen(plan: dict, build: Build, missed: list[str]) -> None:
     }
     idle = run("shards", build.config, "--corpus", str(build.corpus))[0]  # a build starts once
     seen = {stage: build.seconds[stage] - idle for stage in STAGES}
-    rows = [(f"{stage}: seconds", plan["stages"][stage]["core_seconds"], seen[stage], 1) for stage in STAGES]
+    wanted = {stage: mean(plan["stages"][stage]["core_seconds"] for plan in plans) for stage in STAGES}
+    rows = [(f"{stage}: seconds", wanted[stage], seen[stage], 1) for stage in STAGES]
     rows += [(f"{stage}: peak MB", plan["stages"][stage]["peak_memory"], build.peaks[stage], 1e6) for stage in STAGES]
     rows += [("documents, thousands", plan["documents"], build.row("ingest")["counts"]["kept"], 1e3)]
     rows += [("exchange MB", plan["exchange"], int(exchanged.stdout), 1e6)]
     rows += [(f"disk MB: {folder}", plan["disk"][folder], seen, 1e6) for folder, seen in disk.items()]
     rows += [("disk MB", sum(plan["disk"].values()), sum(disk.values()), 1e6)]
     print(f"\n{'10x, one worker':<24}{'planned':>10}{'seen':>10}{'difference':>12}")
-    for name, wanted, found, scale in rows:
-        difference = wanted / found - 1
-        print(f"{name:<24}{wanted / scale:>10.1f}{found / scale:>10.1f}{100 * difference:>+11.0f}%", flush=True)
+    for name, expected, found, scale in rows:
+        difference = expected / found - 1
+        print(f"{name:<24}{expected / scale:>10.1f}{found / scale:>10.1f}{100 * difference:>+11.0f}%", flush=True)
         if abs(difference) > 0.25 and not name.startswith("disk MB:"):
             missed.append(f"plan: {name} {100 * difference:+.0f} % (at most 25)")
     print(f"seconds seen are without the {idle:.1f} s that a command takes which has nothing to do", flush=True)
