@@ -18,6 +18,9 @@ from train.model import LanguageModel
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+# Operations of a run that takes a core a quarter of an hour: compiling takes half a minute of it and saves a seventh.
+_LONG_ON_A_CPU = 5e13
+
 # Dense half-precision operations a second with float32 sums, as the makers state them; the longer name first.
 _PEAKS = {
     "B200": 2250e12,
@@ -92,8 +95,7 @@ def compiled(model: LanguageModel, config: TrainConfig, precision: str, rows: in
     compiled runs uncompiled, and ``say`` is told why. Gives whether it is compiled.
     """
     device = next(model.parameters()).device
-    wanted = device.type == "cuda" if config.compile is None else config.compile
-    if not wanted:
+    if not (compiling_pays(config, model.n_parameters, device) if config.compile is None else config.compile):
         return False
     eager = model.through, model.softmax
     trial = torch.zeros(rows, config.context, dtype=torch.int64, device=device)
@@ -113,6 +115,14 @@ def compiled(model: LanguageModel, config: TrainConfig, precision: str, rows: in
     finally:
         model.zero_grad()
     return True
+
+
+def compiling_pays(config: TrainConfig, n_parameters: int, device: torch.device) -> bool:
+    """Whether to compile where the configuration does not say: on a GPU, and a Transformer's long run on a CPU."""
+    if device.type == "cuda" or not isinstance(config.model, TransformerConfig):
+        return device.type == "cuda"
+    tokens = config.steps * config.batch * config.context
+    return tokens * flops_per_token(config.model, n_parameters, config.context) >= _LONG_ON_A_CPU
 
 
 def flops_per_token(config: TransformerConfig | RecurrentConfig, n_parameters: int, context: int) -> float:

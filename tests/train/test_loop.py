@@ -104,6 +104,16 @@ def test_killed_twice_and_resumed_equals_uninterrupted(tmp_path, shards_dir, kin
     assert curves[0] == curves[1]
 
 
+@pytest.mark.slow
+def test_a_compiled_run_killed_and_resumed_equals_uninterrupted(tmp_path, shards_dir, capfd):
+    config = config_of("transformer", model={**MODELS["transformer"], "layers": 1}, compile=True)
+    train(config, shards_dir, str(tmp_path / "whole"))
+    assert "torch.compile is off" not in capfd.readouterr().err
+    assert run_until(config, shards_dir, tmp_path / "killed", 6, signal.SIGKILL)[0] == -signal.SIGKILL
+    train(config, shards_dir, str(tmp_path / "killed"))
+    assert checkpoint_digests(tmp_path / "killed") == checkpoint_digests(tmp_path / "whole")
+
+
 def test_sigterm_saves_and_leaves_a_run_that_resumes(tmp_path, shards_dir):
     config = config_of("lstm", steps=40, save_every=40)
     code, lines = run_until(config, shards_dir, tmp_path / "stopped", 3, signal.SIGTERM)

@@ -25,6 +25,7 @@ from tests.train.test_loop import checkpoint_digests, config_of, read_curve
 from train import checkpoint, device, ngram, snapshot
 from train.checkpoint import flatten
 from train.config import RecurrentConfig, RopeScaling, ScheduleConfig, TrainConfig, TransformerConfig
+from train.device import compiling_pays
 from train.evaluate import figures
 from train.loop import Trainer, train
 from train.loss import even
@@ -210,7 +211,22 @@ def test_an_overflow_anywhere_leaves_all_weights_as_they_are(shards_dir, where):
     assert trainer.take_step(trainer.prepare(trainer.batches.batch(1)))["loss"] > 0
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="compiling takes half a minute on a CPU")
+@pytest.mark.parametrize(
+    ("model", "steps", "pays"),
+    [
+        ({"kind": "transformer", "layers": 4, "d_model": 128, "heads": 4}, 2_000, False),
+        ({"kind": "transformer", "layers": 4, "d_model": 128, "heads": 4}, 20_000, True),
+        ({"kind": "lstm", "layers": 4, "d_model": 128}, 200_000, False),
+    ],
+)
+def test_on_a_cpu_a_long_run_of_a_transformer_is_compiled(model, steps, pays):
+    config = config_of("transformer", model=model, steps=steps, batch=12, context=64)
+    n_parameters = build(config.model, 65, 64).n_parameters
+    assert compiling_pays(config, n_parameters, torch.device("cpu")) is pays
+    assert compiling_pays(config, n_parameters, torch.device("cuda"))
+
+
+@pytest.mark.slow
 def test_compiled_training_is_the_same_training(tmp_path, shards_dir, capfd):
     losses = []
     for wanted in (False, True):
