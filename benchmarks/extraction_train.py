@@ -4,9 +4,10 @@ r"""Train the block classifier of pipeline/parse/html.py and write its trees.
         --opinions FILE --unlabelled FOLDER... --out pipeline/parse/data/html_model.npz
     python benchmarks/extraction_train.py ... --lines --rounds 100 --seeds 1 --out pipeline/parse/data/html_lines.npz
 
-The second command makes a classifier of texts without markup (WET). The one in the package is older, of the same gold
-pages without a teacher: distilled ones were no better in cross-validation. Needs lightgbm, and what
-extraction_teacher.py wrote. Only text licensed for it is used as gold:
+The first command also writes the trees of the second look, html_context.npz, beside the others. The second makes a
+classifier of texts without markup (WET). The one in the package is older, of the same gold pages without a teacher:
+distilled ones were no better in cross-validation. Needs lightgbm, and what extraction_teacher.py wrote. Only text
+licensed for it is used as gold:
 
 - half A of AEB (MIT), WCXB (CC BY 4.0) and the Chinese set (MIT); half B is for `benchmarks/extraction.py`;
 - the test pages of github.com/flairNLP/fundus (MIT), ``tests/resources/parser/test_data``: news of 40 countries with
@@ -28,7 +29,11 @@ take from the page (extraction_teacher.py), and its verdicts are the labels of p
   (Apache-2.0), adbar/trafilatura, scrapinghub/Formasaurus (MIT), scrapinghub/autopager (MIT), hhursev/recipe-scrapers
   (MIT), City-Bureau/city-scrapers (MIT), freelawproject/juriscraper (BSD-2-Clause).
 
-Pages that share text with half B are left out. In the cross-validation teacher and student see no site of the fold.
+The trees of the second look (`pipeline.parse.html_context`) correct the first ones' verdicts. They learn from verdicts
+on pages of sites that the first trees have not seen, as they will meet them.
+
+Pages that share text with half B are left out. In the cross-validation teacher and student see no site of the fold; the
+names of extraction_names.py, which is to run before, have been learned from all of them.
 """
 
 from __future__ import annotations
@@ -41,7 +46,7 @@ import pickle
 import random
 import re
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -52,7 +57,7 @@ import numpy as np
 from extraction_gold import FILES, Gold, load, scores, shingle_counts, word_f1
 from extraction_teacher import TOKENS, Opinions, key, opinion_features, saved_pages, shares
 
-from pipeline.parse import encoding, html, html_blocks, html_model
+from pipeline.parse import encoding, html, html_blocks, html_context, html_model
 from pipeline.parse.html_features import features
 
 OTHER_PAGES = 2.0  # weight of WCXB's pages that are no articles, of which there are few of each type
@@ -67,6 +72,8 @@ WEIGHTS = {
 }
 COVERED = 0.85  # share of the words of a fundus text that its page must have
 MOST_OF_A_FOLDER = 350
+PARTS = 5  # of the sites: verdicts for the second look come from trees that have not seen the page's part
+ROUNDS_AGAIN, RATE_AGAIN = 100, 0.06
 CLEAR, EVERY = 0.02, 3  # of the blocks of less than this probability every third stands for three, in pages it labels
 PARAMETERS = {
     "objective": "cross_entropy",
@@ -210,7 +217,6 @@ class Data:
                 continue
             weight = np.sqrt(sizes + 3) + sizes * 0.15
             of_page = WEIGHTS[gold.corpus] * (OTHER_PAGES if gold.corpus == "WCXB" and gold.group != "article" else 1)
-            gold.html = b""
             self.gold.append(gold)
             self.pages.append(page)
             self.x.append(features(page))
@@ -237,22 +243,59 @@ class Data:
             taught.append(y)
         return taught, teacher
 
-    def train(self, which: list[int], taught: list[np.ndarray], seed: int, rounds: int) -> lightgbm.Booster:
+    def train(self, which: Iterable[int], taught: list[np.ndarray], seed: int, rounds: int) -> lightgbm.Booster:
+        """Trees of the first look."""
         rows = []
         for i in which:
-            x, y, w = self.x[i], taught[i], self.w[i]
-            if isinstance(self.gold[i], Weak):
-                clear = y < CLEAR
-                kept = ~clear | (np.arange(len(y)) % EVERY == 0)
-                x, y, w = x[kept], y[kept], np.where(clear, w * EVERY, w)[kept]
-            rows.append((x, y, w))
+            kept, weight = self._thinned(i, taught[i])
+            rows.append((self.x[i][kept], taught[i][kept], weight[kept]))
         return self._fit(rows, seed, rounds)
 
+    def unseen_verdicts(self, which: Iterable[int], taught: list[np.ndarray], rounds: int) -> dict[int, np.ndarray]:
+        """The logits of each page by trees of the first look that have not seen its part of the sites."""
+        which = list(which)
+        part = parts(site(self.gold[i]) for i in which)
+        verdicts = {}
+        for k in range(PARTS):
+            model = self.train([i for i in which if part[site(self.gold[i])] != k], taught, 100 + k, rounds)
+            for i in which:
+                if part[site(self.gold[i])] == k:
+                    verdicts[i] = model.predict(self.x[i], raw_score=True)
+        return verdicts
+
+    def train_again(self, taught: list[np.ndarray], verdicts: dict[int, np.ndarray], seed: int) -> lightgbm.Booster:
+        """Trees of the second look, of the pages that there are first verdicts on."""
+        rows = []
+        for i, logits in sorted(verdicts.items()):
+            kept, weight = self._thinned(i, taught[i])
+            kept = kept & (logits > html_model.SETTLED)
+            rows.append((self._around(i, logits)[kept], taught[i][kept], weight[kept], logits[kept]))
+        return self._fit(rows, seed, ROUNDS_AGAIN)
+
+    def look_again(self, i: int, logits: np.ndarray, model: lightgbm.Booster) -> np.ndarray:
+        """The verdicts on a page after the second look."""
+        correction = model.predict(self._around(i, logits), raw_score=True)
+        return np.where(logits > html_model.SETTLED, logits + correction, logits)
+
+    def _around(self, i: int, logits: np.ndarray) -> np.ndarray:
+        return np.concatenate([self.x[i], html_context.context(self.pages[i], logits)], 1)
+
+    def _thinned(self, i: int, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which blocks of a page to learn from, and the weights of all."""
+        if not isinstance(self.gold[i], Weak):
+            return np.ones(len(y), bool), self.w[i]
+        clear = y < CLEAR
+        return ~clear | (np.arange(len(y)) % EVERY == 0), np.where(clear, self.w[i] * EVERY, self.w[i])
+
     @staticmethod
-    def _fit(rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]], seed: int, rounds: int) -> lightgbm.Booster:
-        x, y, w = (np.concatenate(column) for column in zip(*rows, strict=True))
+    def _fit(rows: list[tuple[np.ndarray, ...]], seed: int, rounds: int) -> lightgbm.Booster:
+        """Trees of (features, labels, weights); of the second look, if there are logits to start from too."""
+        x, y, w, *start = (np.concatenate(column) for column in zip(*rows, strict=True))
         parameters: dict[str, Any] = {**PARAMETERS, "seed": seed}
-        return lightgbm.train(parameters, lightgbm.Dataset(x, y, weight=w, params=parameters), rounds)
+        if start:
+            parameters["learning_rate"] = RATE_AGAIN
+        data = lightgbm.Dataset(x, y, weight=w, init_score=start[0] if start else None, params=parameters)
+        return lightgbm.train(parameters, data, rounds)
 
     def as_lines(self, taught: list[np.ndarray]) -> tuple[Data, list[np.ndarray]]:
         """The same pages when they have lost their markup, and the blocks' labels for their lines."""
@@ -297,8 +340,13 @@ def _told(texts: list[str], phrases: list[tuple[str, float]]) -> np.ndarray:
     return y
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parts(sites: Iterable[str], n: int = PARTS, seed: int = 2) -> dict[str, int]:
+    """The sites in ``n`` parts, at random."""
+    found = sorted(set(sites))
+    return dict(zip(found, (np.random.default_rng(seed).permutation(len(found)) % n).tolist(), strict=True))
+
+
+def add_sources(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gold", type=Path, required=True)
     parser.add_argument("--fundus", type=Path, required=True)
     parser.add_argument("--readability", type=Path, required=True)
@@ -306,11 +354,11 @@ def main() -> None:
     parser.add_argument("--unlabelled", type=Path, nargs="*", default=[])
     parser.add_argument("--opinions", type=Path, required=True, help="what extraction_teacher.py wrote")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--lines", action="store_true", help="for texts without markup (html_lines.npz)")
-    parser.add_argument("--folds", type=int, default=5, help="of the cross-validation by site; 0: none")
     parser.add_argument("--rounds", type=int, default=170)
-    parser.add_argument("--seeds", type=int, default=2, help="models whose mean is stored")
-    args = parser.parse_args()
+
+
+def collect(args: argparse.Namespace) -> Data:
+    """The pages of all sources that there are opinions of, but none that shares text with half B."""
     gold = load(args.gold, ["AEB", "WCXB", "Chinese", "DAnIEL"])
     held_out = set().union(*(_shingles(page.text) for page in gold if page.half == "B"))
     pages = [page for page in gold if page.half == "A" and page.corpus in WEIGHTS]
@@ -326,23 +374,33 @@ def main() -> None:
             pages.append(weak)
     data = Data(pages, opinions)
     print({corpus: sum(page.corpus == corpus for page in data.gold) for corpus in WEIGHTS}, flush=True)
+    return data
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_sources(parser)
+    parser.add_argument("--lines", action="store_true", help="for texts without markup (html_lines.npz)")
+    parser.add_argument("--folds", type=int, default=5, help="of the cross-validation by site; 0: none")
+    parser.add_argument("--seeds", type=int, default=2, help="models whose mean is stored")
+    args = parser.parse_args()
+    data = collect(args)
     validated = {i for i, page in enumerate(data.gold) if page.half == "A" and page.corpus in FILES}
-    sites = sorted({site(data.gold[i]) for i in validated})
-    fold = np.random.default_rng(1).permutation(len(sites)) % max(args.folds, 1)
-    fold_of = dict(zip(sites, fold.tolist(), strict=True))
-    verdicts: dict[str, dict[int, np.ndarray]] = {"teacher": {}, "student": {}, "on gold pages alone": {}}
+    fold_of = parts((site(data.gold[i]) for i in validated), max(args.folds, 1), 1)
+    verdicts: dict[str, dict[int, np.ndarray]] = {"teacher": {}, "first look": {}, "second look": {}}
     for k in range(args.folds):
         unseen = {i for i, page in enumerate(data.gold) if fold_of.get(site(page)) == k}
         rest = [i for i in range(len(data.gold)) if i not in unseen]
         taught, teacher = data.teach(unseen, args.rounds)
         given, taught = data.as_lines(taught) if args.lines else (data, taught)
-        student = given.train(rest, taught, k, args.rounds)
-        alone = given.train([i for i in rest if not isinstance(data.gold[i], Weak)], taught, k, args.rounds)
+        first = given.train(rest, taught, k, args.rounds)
         for i in unseen & validated:
-            if not args.lines:
+            verdicts["first look"][i] = first.predict(given.x[i], raw_score=True)
+        if not args.lines:
+            second = data.train_again(taught, data.unseen_verdicts(rest, taught, args.rounds), k)
+            for i in unseen & validated:
+                verdicts["second look"][i] = data.look_again(i, verdicts["first look"][i], second)
                 verdicts["teacher"][i] = sum(model.predict(data.seen[i], raw_score=True) for model in teacher) / 2
-            verdicts["student"][i] = student.predict(given.x[i], raw_score=True)
-            verdicts["on gold pages alone"][i] = alone.predict(given.x[i], raw_score=True)
         print("fold", k, flush=True)
     for what, logits in verdicts.items():
         if logits:
@@ -351,11 +409,18 @@ def main() -> None:
         return
     taught, _ = data.teach(set(), args.rounds)
     given, taught = data.as_lines(taught) if args.lines else (data, taught)
-    models = [given.train(list(range(len(data.gold))), taught, seed, args.rounds) for seed in range(args.seeds)]
-    trees = html_model.pack([model.dump_model() for model in models])
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(args.out, **trees._asdict())
-    print(args.out, args.out.stat().st_size, "bytes")
+    everything = range(len(data.gold))
+    _store(args.out, [given.train(everything, taught, seed, args.rounds) for seed in range(args.seeds)])
+    if not args.lines:
+        unseen_verdicts = data.unseen_verdicts(everything, taught, args.rounds)
+        again = [data.train_again(taught, unseen_verdicts, seed) for seed in range(args.seeds)]
+        _store(args.out.with_name("html_context.npz"), again)
+
+
+def _store(path: Path, models: list[lightgbm.Booster]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **html_model.pack([model.dump_model() for model in models])._asdict())
+    print(path, path.stat().st_size, "bytes", flush=True)
 
 
 if __name__ == "__main__":

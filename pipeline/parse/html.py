@@ -1,14 +1,14 @@
 """Main text of a web page.
 
 ``mill``, the extractor of this project: `html_blocks` cuts the page into blocks in one linear pass, `html_features`
-describes each of them, `html_model` judges them, and this module puts the chosen ones together again: headings,
-paragraphs, list items, quotes, lines of code and rows of tables, one a line.
+describes each of them, `html_model` judges them, once more when `html_context` has told what was found around them,
+and this module puts the chosen ones together again: headings, paragraphs, list items, quotes, lines of code and rows of
+tables, one a line.
 """
 
 from __future__ import annotations
 
 import html as entities
-import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,19 +17,17 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.parse import encoding as encodings
-from pipeline.parse import html_blocks, html_features, html_model
+from pipeline.parse import html_blocks, html_context, html_features, html_model
 from pipeline.parse.html_options import Extractor, Options
 
 __all__ = ["Extraction", "Extractor", "Options", "clean_lines", "extract"]
 
-MAX_BLOCKS = 50_000  # what a page of some megabytes of real text has; the classifier takes 2 KB a block
+MAX_BLOCKS = 50_000  # what a page of some megabytes of real text has; the classifier takes 3 KB a block
 MAX_NESTING = 500  # the other extractors take quadratic time, or silently find nothing, beyond some such depth
 # Logit of a block that is as likely text as not, on pages that call themselves articles and on others: best in
 # cross-validation.
 _EVEN_ARTICLE, _EVEN_OTHER = 0.3, 0.0
 _LEAST = -2.5  # what is less likely yet is never taken: not every page has a text
-_STEPS = 16  # probabilities in a table by logit, in 1 / 65,536: whole numbers, so that every machine chooses the same
-_PROBABILITY = np.array([round(65_536 / (1 + math.exp(-k / _STEPS))) for k in range(-12 * _STEPS, 12 * _STEPS + 1)])
 _FEW = 150  # characters of text below which a page's metadata are looked at
 _COMMENT = 25  # characters from which a line in a page's comments counts as written by a reader
 _NEVER = -6.0  # logit below which a block in the comments is none: buttons, forms
@@ -88,6 +86,19 @@ def extract(html: bytes, url: str = "", encoding: str | None = None, options: Op
     return found
 
 
+def judge(page: html_blocks.Page, floor: float = html_model.SETTLED) -> np.ndarray:
+    """A logit for each block of a page, positive where it belongs to the main text.
+
+    Blocks that are settled at the first look keep its verdict; those below ``floor`` are only known to be that low.
+    """
+    seen = html_features.features(page)
+    logits = html_model.verdicts(seen, "html_model", floor)
+    doubtful = logits > html_model.SETTLED
+    around = html_context.context(page, logits)
+    logits[doubtful] += html_model.verdicts(np.concatenate([seen[doubtful], around[doubtful]], 1), "html_context")
+    return logits
+
+
 def choose(logits: np.ndarray, page: html_blocks.Page) -> np.ndarray:
     """Which blocks are the main text, by the classifier's verdicts: the set that may expect the best F1.
 
@@ -105,11 +116,10 @@ def choose(logits: np.ndarray, page: html_blocks.Page) -> np.ndarray:
         logits = logits.copy()
         logits[cells] = mean[table]
     sizes = np.maximum(lengths - page.link, 1)
-    steps = np.floor((logits - even) * _STEPS).astype(np.int64)
-    probable = _PROBABILITY[np.clip(steps + 12 * _STEPS, 0, len(_PROBABILITY) - 1)] * sizes
+    probable = html_model.chances(logits - even) * sizes
     order = np.argsort(-logits, kind="stable")
     gain = np.cumsum(probable[order])
-    last = np.argmax(gain / (65_536 * np.cumsum(sizes[order]) + gain[-1]))
+    last = np.argmax(gain / (html_model.WHOLE * np.cumsum(sizes[order]) + gain[-1]))
     return (logits >= logits[order[last]]) & (logits > even + _LEAST)
 
 
@@ -135,7 +145,7 @@ def _mill(page: html_blocks.Page, options: Options) -> str:
     if not page.text:
         return page.declared
     floor = _NEVER if options.comments else html_model.SETTLED
-    logits = html_model.verdicts(html_features.features(page), floor=floor)
+    logits = judge(page, floor)
     chosen = choose(logits, page)
     inside = page.bits[page.node]
     if options.comments:
@@ -163,12 +173,13 @@ def _mill(page: html_blocks.Page, options: Options) -> str:
 def clean_lines(text: str) -> str:
     """The main text among the lines of a page whose markup is lost (a WET record); ``""`` where there is none.
 
-    The same features as for a page, as far as lines have them, judged by a network of their own.
+    The same features as for a page, as far as lines have them, judged by trees of their own.
     """
     page = html_blocks.from_lines(text)
     if not page.text:
         return ""
-    chosen = choose(html_model.verdicts(html_features.features(page), "html_lines"), page)
+    verdicts = html_model.verdicts(html_features.features(page), "html_lines", html_model.SETTLED)
+    chosen = choose(verdicts, page)
     return "\n".join(page.text[k] for k in np.flatnonzero(chosen).tolist())
 
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import resources
 
 import numpy as np
 
@@ -67,6 +68,8 @@ ZONES = {
     "body": "articlebody entrycontent postcontent storybody articletext bodytext maincontent postbody richtext "
     "articlecontent contentbody storytext newstext postentry storycontent newscontent textbody",
 }
+# Further words in four groups, for text and against it, that benchmarks/extraction_names.py has learned.
+ZONES |= json.loads(resources.files("pipeline.parse").joinpath("data/html_names.json").read_text("utf-8"))
 _BIT = {name: 1 << k for k, name in enumerate(ZONES)}
 _WORDS: dict[str, int] = {}
 for _name, _words in ZONES.items():

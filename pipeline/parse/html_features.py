@@ -97,7 +97,7 @@ LONG = 100  # characters outside links from which a block counts as running text
 
 
 @compiled("Tuple((int64[::1], int64))(int64[::1])")
-def _groups(keys):
+def groups(keys):
     """Each key's number, in the order of their first appearance, and how many there are."""
     size = 16
     while size < 3 * len(keys):
@@ -252,7 +252,7 @@ def _describe(codes, n, title, kinds, lower, mark_keys, mark_bits, function):
         row[17] = handles > 0
         hashes[i] = np.int64(whole >> np.uint64(1))
         place += 1
-    same, count = _groups(hashes)
+    same, count = groups(hashes)
     times = np.zeros(count, np.int64)
     for i in range(n):
         out[i, 19] = times[same[i]] > 0
@@ -263,7 +263,7 @@ def _describe(codes, n, title, kinds, lower, mark_keys, mark_bits, function):
 
 
 @compiled("float32[::1](boolean[::1], int64)")
-def _distance(where, step):
+def distance(where, step):
     """log(1 + blocks to the nearest one in ``where``), looking back (1) or ahead (-1); 200 where there is none."""
     n = len(where)
     out = np.empty(n, np.float32)
@@ -357,7 +357,7 @@ def _matrix(
     keys = np.empty(n, np.int64)
     for i in range(n):
         keys[i] = sign[node[i]] * 16 + tag[i]
-    kind, n_kinds = _groups(keys)
+    kind, n_kinds = groups(keys)
     per_kind = np.zeros((n_kinds, 4), np.float64)
     for i in range(n):
         per_kind[kind[i], 0] += size[i]
@@ -366,7 +366,7 @@ def _matrix(
         per_kind[kind[i], 3] += 1
         keys[i] = kind[i] * m + up1[i]
     # Paragraphs of one text share an element; the texts of cards and teasers each have their own.
-    pair, n_pairs = _groups(keys)
+    pair, n_pairs = groups(keys)
     together = np.zeros(n_pairs, np.int64)
     rank = np.empty(n, np.int64)  # of the block among those that share its element
     for i in range(n):
@@ -377,7 +377,7 @@ def _matrix(
         shown[node[i]] += pictures[i]
     for child in range(m - 1, 0, -1):
         shown[parent[child]] += shown[child]
-    sort, n_sorts = _groups(sign)
+    sort, n_sorts = groups(sign)
     alike = np.zeros(n_sorts, np.int64)
     for at in range(m):
         alike[sort[at]] += 1
@@ -393,11 +393,11 @@ def _matrix(
         if heading[i] and text[i, 10] > 0 and titled < 0:
             titled = i
     at_title = titled if titled >= 0 else first_h1
-    back_long, ahead_long = _distance(long, 1), _distance(long, -1)
-    back_best, ahead_best = _distance(long & best_in, 1), _distance(long & best_in, -1)
-    back_head, ahead_head = _distance(heading, 1), _distance(heading, -1)
+    back_long, ahead_long = distance(long, 1), distance(long, -1)
+    back_best, ahead_best = distance(long & best_in, 1), distance(long & best_in, -1)
+    back_head, ahead_head = distance(heading, 1), distance(heading, -1)
     pictured = pictures > 0
-    back_picture, ahead_picture = _distance(pictured, 1), _distance(pictured, -1)
+    back_picture, ahead_picture = distance(pictured, 1), distance(pictured, -1)
     of_title = per_kind[kind[at_title], 3] if at_title >= 0 else 0.0
     chief = 0  # headings of the kind of the title's so far
     sums = np.zeros((n + 1, 4), np.float64)

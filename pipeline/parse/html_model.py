@@ -7,6 +7,7 @@ Leaves are integers, so that the verdict is the same in whatever order and width
 from __future__ import annotations
 
 import functools
+import math
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -16,6 +17,10 @@ from pipeline.compiled import compiled
 
 SCALE = 1 << 16  # steps of a leaf in one unit of the logit
 SETTLED = -4.0  # logit from which no further trees bring a block back: those of more than half the blocks of a page
+WHOLE = 1 << 16  # a chance of 1, see `chances`
+_STEPS = 16  # logits in a unit that a chance is known of
+_CHANCES = np.array([round(WHOLE / (1 + math.exp(-k / _STEPS))) for k in range(-12 * _STEPS, 12 * _STEPS + 1)])
+_MOST = 1 << 20  # more than any logit
 _ROUND = 20  # trees between two looks at which blocks are settled
 
 
@@ -90,15 +95,21 @@ def pack(dumps: list[dict[str, Any]]) -> Trees:
     return Trees._make([*arrays, np.array(root, np.int32)])
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=3)
 def _trees(name: str) -> Trees:
     with resources.files("pipeline.parse").joinpath(f"data/{name}.npz").open("rb") as file, np.load(file) as stored:
         return Trees(*(stored[column] for column in Trees._fields))
 
 
-def verdicts(x: np.ndarray, name: str = "html_model", floor: float = SETTLED) -> np.ndarray:
-    """A logit for each block (row of features): positive where it belongs to the main text.
+def chances(logits: np.ndarray) -> np.ndarray:
+    """Probabilities in steps of 1 / `WHOLE`: whole numbers, whose sums every machine finds the same."""
+    steps = np.floor(logits * _STEPS).astype(np.int64)
+    return _CHANCES[np.clip(steps + 12 * _STEPS, 0, len(_CHANCES) - 1)]
+
+
+def verdicts(x: np.ndarray, name: str, floor: float = -math.inf) -> np.ndarray:
+    """What the trees ``name`` say of each block (row of features), a logit.
 
     Those below ``floor`` are only known to be that low.
     """
-    return _sums(x, int(floor * SCALE), *_trees(name)) / SCALE
+    return _sums(x, int(max(floor, -_MOST) * SCALE), *_trees(name)) / SCALE

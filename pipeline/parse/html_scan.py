@@ -193,15 +193,16 @@ def scan(
     content of ``noscript`` counts as part of the page.
 
     Returns the text of the blocks (each followed by the byte `MARK`), blocks (n x 7: characters in links, links, node,
-    tag, table row or -1, per cent of the text in bold or italics, pictures since the block before), elements (m x 5:
-    parent, bits, own bits, sign, sign of the element alone) and how deep the page nests.
+    tag, table row or -1, per cent of the text in bold or italics, pictures since the block before), elements (m x 7:
+    parent, bits, own bits, sign, sign of the element alone, where its attributes stand in ``data``, from and to) and
+    how deep the page nests.
     """
     size = len(data)
     out = np.empty(size + 16, np.uint8)
     n_out = 0
     blocks = np.empty((256, 7), np.int64)
     n_blocks = 0
-    nodes = np.zeros((512, 5), np.int64)
+    nodes = np.zeros((512, 7), np.int64)
     nodes[0, 0] = -1
     n_nodes = 1
     stack_name = np.zeros(MAX_DEPTH + 1, np.int64)
@@ -437,7 +438,7 @@ def scan(
                         attributes,
                     )
                 if n_nodes == len(nodes):
-                    grown = np.zeros((2 * n_nodes, 5), np.int64)
+                    grown = np.zeros((2 * n_nodes, 7), np.int64)
                     grown[:n_nodes] = nodes
                     nodes = grown
                 sort = np.int64(((np.uint64(zone_bits) ^ np.uint64(name << 40)) * _PRIME) >> np.uint64(33))
@@ -446,6 +447,8 @@ def scan(
                 nodes[n_nodes, 2] = zone_bits
                 nodes[n_nodes, 3] = sort << 31 | nodes[around, 4]
                 nodes[n_nodes, 4] = sort
+                nodes[n_nodes, 5] = from_attributes
+                nodes[n_nodes, 6] = to_attributes
                 depth += 1
                 stack_name[depth] = name
                 stack_family[depth] = family

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import UsageError
-from pipeline.parse import html, html_blocks
+from pipeline.parse import html, html_blocks, html_context, html_model
 
 PARAGRAPHS = [
     "The committee met on Tuesday to discuss the new bridge over the river, closed since the flood in spring. "
@@ -241,3 +242,22 @@ def test_lines_without_markup_are_judged_too() -> None:
     assert [line for line in kept if line in PARAGRAPHS] == PARAGRAPHS
     assert not [line for line in kept if line.startswith("Section") or "rights" in line]
     assert html.clean_lines(" \n ") == ""
+
+
+def test_the_second_look_sees_the_verdicts_around_a_block() -> None:
+    page = html_blocks.blocks(f"<body><div><p>{PARAGRAPHS[0]}</p><p>Two</p></div><div><p>Three</p></div></body>")
+    around = html_context.context(page, np.array([2.0, -1.0, -9.0]))
+    assert around.shape == (3, html_context.N_COLUMNS)
+    assert np.isfinite(around).all()
+    settled = html_model.SETTLED
+    assert around[:, :3].tolist() == [[2, settled, -1], [-1, 2, settled], [settled, -1, settled]]
+    among_its_kind = around[:, 19]  # the share of the other blocks of this kind that is expected to be text
+    assert among_its_kind[1] > 0.8 > among_its_kind[0]
+
+
+@given(st.lists(st.floats(-20, 20), min_size=1, max_size=30), st.integers(0, 2**31))
+def test_the_second_look_bears_any_verdicts(logits: list[float], seed: int) -> None:
+    tags = np.random.default_rng(seed).choice(["<p>", "<div>", "</div>", "<h2>", "<li>", "<table><td>"], len(logits))
+    page = html_blocks.blocks("".join(f"{tag}word {k}" for k, tag in enumerate(tags)))
+    around = html_context.context(page, np.array(logits)[: len(page.text)])
+    assert np.isfinite(around).all()
