@@ -17,7 +17,7 @@ licensed for it is used as gold:
 A block's label is the share of its words that an alignment with the gold text matches (Ratcliff and Obershelp), so that
 short blocks get the verdict of their place and not of their words.
 
-These are some 640 pages of 515 sites for 260 features. 2,040 pages of 1,800 more sites come in by distillation (Hinton
+These are some 640 pages of 515 sites for 271 features. 2,040 pages of 1,800 more sites come in by distillation (Hinton
 et al., 2015): a teacher, trained on the gold pages, sees besides the features what ten settings of other extractors
 take from the page (extraction_teacher.py), and its verdicts are the labels of pages that have none:
 
