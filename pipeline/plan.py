@@ -33,7 +33,7 @@ from pipeline.ledger import Ledger, Unit
 from pipeline.memory import peak_memory
 from pipeline.stages import exchange
 from pipeline.stages.documents import kept
-from pipeline.stages.parts import ROW_GROUP_BYTES
+from pipeline.stages.parts import ROW_GROUP_BYTES, reading
 from pipeline.storage import Root, open_input, scratch, size_of, sweep_scratch
 from pipeline.units import cut, find_files
 
@@ -43,9 +43,10 @@ _SPREAD = 16  # files of a source whose heads are read
 _WARM, _SMALL = 0.1, 0.3  # of the sample: what is built to warm up, and for the other end of the line
 _VOCABULARIES = (32_000, 8_000, 2_000, 500)  # what little text may support, where it does not support the one wanted
 _SIGNATURES = 200_000
-_COMMITS = 50
+_COMMITS = 50  # small files written, to know what one takes
 _CARRIED = 3  # times what comparing takes: Beam groups and copies the blocks; 2 to 4 on 390,000 to 500,000 documents
 _WRITTEN = 7  # files a unit of the dedup stage: claims, gone, verdicts, part, row
+_LOOK = 3  # times what opening a part takes: a shard opens each exchange file twice, and reads a row group or two
 _TIMES = 3  # a stage of so few seconds is timed that often: its line is drawn on a hundredfold
 _WORKER_START = 5.0  # seconds
 _ROW_GROUP_READ = 4  # bytes of memory a byte of text in the row group that is read
@@ -65,6 +66,7 @@ class Point:
     disk: dict[str, int]  # bytes by folder
     written: float  # seconds a document to write what dedup found
     commit: float  # seconds to commit a small file
+    opening: float  # seconds to open a part
     read: float  # seconds a byte of text to read the kept documents
     cuttable: dict[str, bool]  # whether a file is cut into units, by path
 
@@ -121,6 +123,8 @@ def _seconds(config: Config, small: Point, large: Point, scale: float, units: in
         stage: _line((small.bytes, small.seconds[stage]), (large.bytes, large.seconds[stage]), large.bytes * scale)
         for stage in ("ingest", "shards")
     }
+    shards = large.tokens * scale / config.shards.tokens
+    found["shards"] += units * max(shards - 1, 0) * _LOOK * large.opening  # the sample has a shard or two
     found["tokenizer"] = _line(
         (trained[0], small.seconds["tokenizer"]), (trained[1], large.seconds["tokenizer"]), trained[2]
     )
@@ -197,13 +201,17 @@ def _calibrate(config: Config, sizes: dict[str, dict[str, int]], sample: float, 
         for output in row.outputs:
             place = output["path"].split("/")[0]
             disk[place] = disk.get(place, 0) + output["bytes"]
-    passes = []
+    passes, openings = [], []
     for _ in range(3):  # the first one loads what reads
         began = time.perf_counter()
         for row in rows["dedup"]:
             for _ in kept(root, row.unit, ["id", "text", "language"]):
                 pass
         passes.append(time.perf_counter() - began)
+        for row in rows["ingest"]:
+            with reading(root, f"signatures/{row.unit}.parquet"):
+                pass
+        openings.append(time.perf_counter() - began - passes[-1])
     began = time.perf_counter()
     for number in range(_COMMITS):
         root.write(f"scratch/{number}", b"{}")
@@ -219,6 +227,7 @@ def _calibrate(config: Config, sizes: dict[str, dict[str, int]], sample: float, 
         disk=disk,
         written=sum(row.took["seconds"] for row in rows["dedup"]) / max(documents, 1),
         commit=commit,
+        opening=min(openings) / len(rows["ingest"]),
         read=min(passes) / max(sum(texts), 1),
         cuttable=cuttable,
     )
