@@ -655,7 +655,7 @@ def explain(error: ValidationError) -> str:
         place = ".".join(str(p) for p in location)
         if problem["type"] == "extra_forbidden":
             *parents, name = location
-            near = difflib.get_close_matches(str(name), sorted(_keys_at(tuple(parents))), 1)
+            near = difflib.get_close_matches(str(name), sorted(_keys_at(tuple(parents)) - {str(name)}), 1)
             lines.append(f"unknown key {place!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
         else:
             lines.append(f"{place or 'configuration'}: {problem['msg'].removeprefix('Value error, ')}")
@@ -667,7 +667,9 @@ def _known_part(error: ValidationError) -> str:
     whole = Config.model_json_schema()
     node = whole
     known: list[str] = []
-    for step in map(str, _without_kinds(error.errors()[0]["loc"])):
+    first = error.errors()[0]
+    place = _without_kinds(first["loc"])
+    for step in map(str, place[:-1] if first["type"] == "extra_forbidden" else place):
         if not re.fullmatch(r"[\w-]+", step) or (below := _below(whole, node, step)) is None:
             break
         node = below

@@ -80,7 +80,8 @@ def refused(error: OSError) -> CorpusmillError:
         mend = "let this user write and read there, or name another place"
     else:
         mend = "correct the path; if it is a file of a corpus: corpusmill verify CORPUS --repair, then build again"
-    return CorpusmillError(error.strerror or str(error), file=os.fsdecode(error.filename or ""), mend=mend)
+    file = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""  # or a descriptor
+    return CorpusmillError(error.strerror or str(error), file=file, mend=mend)
 
 
 def open_input(path: str) -> BinaryIO:

@@ -63,8 +63,14 @@ def _unfinished(stage: str) -> str:
 
 
 def _begun(ledger: Ledger, stage: str) -> bool:
-    """Whether a build has worked on a stage: there are rows, or units in progress, or units that failed."""
-    return any(ledger.root.sizes(f"ledger/{kind}{stage}") for kind in ("", "running/", "failed/"))
+    """Whether a build has worked on a stage: there are rows, or units in progress or that failed, or what it leaves
+    before the first of them."""
+    if any(ledger.root.sizes(f"ledger/{kind}{stage}") for kind in ("", "running/", "running/lists/", "failed/")):
+        return True
+    if stage == shards.STAGE:
+        return ledger.stage(encode.STAGE) is not None
+    before = {dedup.STAGE: dedup.EXCHANGE, train.STAGE: "runs"}
+    return stage in before and any(ledger.root.sizes(before[stage]))
 
 
 def _verify_stage(

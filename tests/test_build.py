@@ -18,7 +18,7 @@ from pipeline import cli
 from pipeline.build import Builder, StageFailed, useful_workers
 from pipeline.config import load
 from pipeline.errors import CorpusmillError, UsageError
-from pipeline.ledger import Unit
+from pipeline.ledger import Ledger, Unit
 from pipeline.report import report
 from pipeline.report.funnel import funnel
 from pipeline.schema import DOCUMENTS, DROPPED, DUPLICATES
@@ -312,6 +312,25 @@ def test_verify_of_a_corpus_built_up_to_a_stage_says_what_is_not_built(tmp_path,
     part.write_bytes(part.read_bytes()[:-1])
     assert cli.main(["verify", str(corpus)]) == 1
     assert "NOT sound as far" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda root: root.write("exchange/bands", b""),
+        lambda root: root.write("ledger/running/lists/dedup/0.json", b""),
+        lambda root: root.write("runs/small/run.json", b"{}"),
+        lambda root: Ledger(root).close("encode", "key"),
+    ],
+    ids=["dedup", "its lists", "training", "encoded"],
+)
+def test_verify_of_a_build_that_was_stopped_in_a_stage_is_not_sound(tmp_path, leave):
+    config = write_config(tmp_path, ONE, runs=True)
+    root = Root(str(tmp_path / "corpus"))
+    Builder(load(str(config))).build("ingest")
+    assert verify(root).sound
+    leave(root)
+    assert not verify(root).sound
 
 
 def test_verify_tells_what_was_not_built_from_what_was_not_finished(tmp_path):

@@ -186,6 +186,7 @@ def test_minhash_presets_and_thresholds_become_bands_and_rows():
         ("shards.eos=false", "shards.eos is false"),
         ("run.t.model.heads=3", "run.t.model: d_model 128"),
         ("run.t.model.haeds=4", "unknown key 'run.t.model.haeds'; did you mean 'heads'"),
+        ("run.t.model.attention_window=4", "unknown key 'run.t.model.attention_window'"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused_in_the_terms_of_the_toml(tmp_path, override, words):

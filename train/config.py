@@ -197,8 +197,8 @@ class TrainConfig(Section):
     )
     compile: bool | None = Field(
         default=None,
-        description="torch.compile for a Transformer; default: on a GPU, and on a CPU where a run takes a quarter of "
-        "an hour or more. What cannot be compiled runs as is",
+        description="torch.compile for a Transformer; default: as the run began; on a GPU, and on a CPU for what takes "
+        "a core a quarter of an hour. What cannot be compiled runs as is",
     )
     log_every: int = Field(default=20, ge=1, description="steps between rows of metrics.csv")
     save_every: int = Field(default=200, ge=1, description="steps between checkpoints; the last step is always saved")

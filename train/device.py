@@ -118,7 +118,7 @@ def compiled(model: LanguageModel, config: TrainConfig, precision: str, rows: in
 
 
 def compiling_pays(config: TrainConfig, n_parameters: int, device: torch.device) -> bool:
-    """Whether to compile where the configuration does not say: on a GPU, and a Transformer's long run on a CPU."""
+    """Whether to compile where the configuration does not say: all on a GPU; on a CPU, a Transformer's long run."""
     if device.type == "cuda" or not isinstance(config.model, TransformerConfig):
         return device.type == "cuda"
     tokens = config.steps * config.batch * config.context

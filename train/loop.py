@@ -97,9 +97,10 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
         where = device.choose(config.device)
         count = device.how_many(config, where)
         with together(count, where.type, _follow, config, shards_dir, run_dir) as group:
-            trainer = Trainer(config, training, group)
+            trainer = Trainer(_as_begun(config, saved), training, group)
             if saved is not None:
                 trainer.restore(saved)
+            described["compiled"] = trainer.compiled
             with contextlib.closing(Metrics(Path(run_dir), trainer.step)) as metrics, _on_sigterm() as stop:
                 recorder = _Recorder(trainer, described, validation, metrics, progress or (lambda row: None))
                 saved = _fit(trainer, saved, stop, recorder)
@@ -128,10 +129,19 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
         return result
 
 
+def _as_begun(config: TrainConfig, saved: checkpoint.Checkpoint | None) -> TrainConfig:
+    """The configuration of a run that goes on: unless it says otherwise, compiled or not as before, for the bits."""
+    if saved is None or config.compile is not None:
+        return config
+    earlier = device.choose(config.device).type == "cuda"  # what checkpoints that do not tell were
+    return config.model_copy(update={"compile": saved.described.get("compiled", earlier)})
+
+
 def _follow(group: Group, config: TrainConfig, shards_dir: str, run_dir: str) -> None:
     """What the other processes of a run do: the same steps, and nothing is written."""
-    trainer = Trainer(config, open_shards(shards_dir, "train"), group)
-    if (saved := checkpoint.latest(Path(run_dir))) is not None:
+    saved = checkpoint.latest(Path(run_dir))
+    trainer = Trainer(_as_begun(config, saved), open_shards(shards_dir, "train"), group)
+    if saved is not None:
         trainer.restore(saved)
     _fit(trainer, saved, threading.Event(), None)
 

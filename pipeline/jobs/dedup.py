@@ -91,7 +91,8 @@ class Guarded(FollowsDriver):
         except (CorpusmillError, OSError) as error:
             told = refused(error) if isinstance(error, OSError) else error
             value = {"cause": told.cause, "file": told.file, "offset": told.offset, "mend": told.mend}
-            root.remove(_RESERVE)  # a full disk has no other room for what follows
+            with contextlib.suppress(CorpusmillError, OSError):
+                root.remove(_RESERVE)  # a full disk has no other room for what follows
             root.write(f"{_FAILED}/{_name(element)}", json.dumps(value).encode())
 
 
@@ -183,8 +184,10 @@ class _Search:
         batches = []
         for number, cut in enumerate(cuts):
             dedup.leave(self.root, f"pairs/{number:06}", pairs[cut].astype("<i8"))
-            batches.append(dedup.batch_of_pairs(f"pairs/{number:06}", self.places, pairs[cut]))
+            spec = {"dedup": self.settings.model_dump(mode="json")}
+            batches.append(Unit(dedup.STAGE, f"pairs/{number:06}", "", cut.stop - cut.start, spec))
         if batches:
+            dedup.leave_places(self.root, self.places)
             progress.say(f"dedup: {len(pairs):,} pairs to verify in {len(batches)} batches")
             compare(self.root.url, batches, self.runner)
             self._check()

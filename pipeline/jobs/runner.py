@@ -10,11 +10,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from pipeline.errors import CorpusmillError, UsageError
+from pipeline import progress
+from pipeline.errors import CorpusmillError, UsageError, without_query
 from pipeline.ledger import Unit
 from pipeline.stages import work
 from pipeline.storage import Root
@@ -28,6 +29,7 @@ from apache_beam.options.pipeline_options import (  # noqa: E402
     PortableOptions,
     StandardOptions,
 )
+from apache_beam.runners.runner import PipelineResult  # noqa: E402
 
 logging.disable(logging.NOTSET)
 
@@ -134,7 +136,6 @@ def run(build: Callable[[Any], Any], units: list[Unit], runner: Runner, root_url
     stage = units[0].stage
     if runner.job_service:
         _check_job_service(runner.job_service, stage)
-    lists = _list(Root(root_url), units)
     logging.getLogger("apache_beam").setLevel(logging.WARNING)
     logging.getLogger("grpc").setLevel(logging.CRITICAL)  # a worker that ends shows there as an error of every channel
     outcome: list[BaseException | None] = []
@@ -143,20 +144,20 @@ def run(build: Callable[[Any], Any], units: list[Unit], runner: Runner, root_url
     def work_thread() -> None:
         try:
             pipeline = beam.Pipeline(options=runner.beam_options())
-            listed = pipeline | "Lists" >> beam.Create(lists) | "Units" >> beam.FlatMap(partial(_read_list, root_url))
-            build(listed | "Spread" >> beam.Reshuffle())
-            result = pipeline.run()
             try:
-                result.wait_until_finish()
+                with pipeline:
+                    read = partial(_read_list, root_url, signed)
+                    spread = pipeline | beam.Create(lists) | "Units" >> beam.FlatMap(read) | beam.Reshuffle()
+                    build(spread)
             except KeyboardInterrupt:
-                result.cancel()  # else a cluster works on, for a build that is no more
+                _cancel(getattr(pipeline, "result", None))
                 raise
             outcome.append(None)
         except BaseException as error:  # noqa: BLE001  carried to the calling thread and raised there
             outcome.append(error)
         changed.set()
 
-    with _told_of_death(changed) as deaths:
+    with _listed(Root(root_url), units) as (lists, signed), _told_of_death(changed) as deaths:
         if not runner.multi_processing:
             work_thread()
         else:
@@ -178,26 +179,52 @@ def run(build: Callable[[Any], Any], units: list[Unit], runner: Runner, root_url
             raise _failure(runner, stage, error) from error
         if error is not None:
             raise error
-    for name in lists:
-        Root(root_url).remove(name)
 
 
-def _list(root: Root, units: list[Unit]) -> list[str]:
-    """Write the units where workers find them; gives the names of the lists."""
-    names = []
+def _cancel(result: PipelineResult | None) -> None:
+    """Cancel a job of an interrupted build: else a cluster works on for no one."""
+    if result is not None:
+        try:
+            result.cancel()
+        except Exception as error:  # noqa: BLE001  the interrupt is what is told; the job may be over, or its service
+            progress.say(f"the job could not be cancelled: {type(error).__name__}: {error}")
+
+
+@contextlib.contextmanager
+def _listed(root: Root, units: list[Unit]) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Write the units where workers find them, for as long as a job runs; gives the names of the lists, and apart from
+    them the paths, by unit, whose query may be a signature.
+
+    The names are new each time: what is left of a job that no one waits for cannot read those of another.
+    """
+    run = os.urandom(4).hex()
+    names, signed = [], {}
     for first in range(0, len(units), _LISTED):
-        names.append(f"{work.RUNNING}/lists/{units[0].stage}/{first // _LISTED:06}.json")
-        root.write_json(names[-1], [astuple(unit) for unit in units[first : first + _LISTED]])
-    return names
+        rows = []
+        for unit in units[first : first + _LISTED]:
+            spec = unit.spec
+            if (path := spec.get("path", "")) != without_query(path):
+                signed[unit.name] = path
+                spec = {**spec, "path": without_query(path)}
+            rows.append((unit.stage, unit.name, unit.key, unit.bytes, spec))
+        names.append(f"{work.RUNNING}/lists/{units[0].stage}/{run}-{first // _LISTED:06}.json")
+        root.write_json(names[-1], rows)
+    try:
+        yield names, signed
+    finally:
+        for name in names:
+            with contextlib.suppress(CorpusmillError, OSError):  # swept by the next build
+                root.remove(name)
 
 
-def _read_list(root_url: str, name: str) -> Iterator[Unit]:
+def _read_list(root_url: str, signed: dict[str, str], name: str) -> Iterator[Unit]:
     root = Root(root_url)
-    values = root.read_json(name)
-    if values is None:
+    rows = root.read_json(name)
+    if rows is None:
         raise CorpusmillError("a list of units is gone while its job runs", file=root.path(name), mend="build again")
-    for value in values:
-        yield Unit(*value)
+    for row in rows:
+        unit = Unit(*row)
+        yield replace(unit, spec={**unit.spec, "path": signed[unit.name]}) if unit.name in signed else unit
 
 
 def _check_job_service(address: str, stage: str) -> None:

@@ -285,23 +285,24 @@ def batches_of_pairs(root: Root, places: Places, pairs: np.ndarray, most: int) -
 _SHINGLE_BYTES = 12  # memory a byte of text: itself, its words and shingles while they are computed, and the set
 
 
-def batch_of_pairs(name: str, places: Places, pairs: np.ndarray) -> Unit:
-    """Pairs to compare, which lie in the exchange under ``name``, with the parts that have their documents."""
-    parts = [(places.units[n].name, int(places.firsts[n])) for n in np.unique(places.unit_of(np.unique(pairs)))]
-    return Unit(STAGE, name, "", len(pairs), {"dedup": places.units[0].spec["dedup"], "parts": parts})
+def leave_places(root: Root, places: Places) -> None:
+    """Leave in the exchange where documents are."""
+    root.write_json(f"{EXCHANGE}/places.json", [[unit.name for unit in places.units], places.firsts.tolist()])
 
 
 def similarities(root: Root, batch: Unit) -> np.ndarray:
-    """The Jaccard similarities of the shingle sets of a batch's pairs, from the texts."""
+    """The Jaccard similarities of the shingle sets of the pairs that lie in the exchange under the name of ``batch``,
+    from the texts."""
     pairs = left(root, batch.name, np.dtype("<i8")).reshape(-1, 2)
     params = Dedup.model_validate(batch.spec["dedup"]).minhash.params()
     documents = np.unique(pairs)
     sets: list[np.ndarray] = [np.empty(0, np.uint64)]
     sizes: list[np.ndarray] = [np.zeros(1, np.int64)]
-    names, firsts = zip(*batch.spec["parts"], strict=True)
-    bounds = np.searchsorted(documents, [*firsts, pairs.max() + 1])  # other parts have none of the documents
-    for name, first, begin, end in zip(names, firsts, bounds[:-1], bounds[1:], strict=True):
-        for part in read_rows(root, f"documents/{name}.parquet", documents[begin:end] - first, ["text"]):
+    names, firsts = root.read_json(f"{EXCHANGE}/places.json")
+    bounds = np.searchsorted(documents, firsts)
+    for place in np.flatnonzero(np.diff(bounds)).tolist():
+        rows = documents[bounds[place] : bounds[place + 1]] - firsts[place]
+        for part in read_rows(root, f"documents/{names[place]}.parquet", rows, ["text"]):
             for texts in _small(part.column("text")):
                 found, offsets = minhash.sets_of(texts, params)
                 sets.append(found)

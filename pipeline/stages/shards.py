@@ -25,6 +25,7 @@ VERSION = 3
 FOLDERS = ("shards",)
 INDEX_UNIT = "index"
 
+_BATCH_DOCUMENTS = 1024  # whose tokens are held beside those of the shard
 _BIN_SHIFT = 48
 _BINS = 1 << (64 - _BIN_SHIFT)
 _SLACK = 0.005  # of a shard: how far from its even place an edge may lie to spare a document
@@ -131,7 +132,7 @@ def _read(root: Root, places: list[Place], columns: list[str]) -> Iterator[pa.Re
     """The rows of row groups that were found, in the same order."""
     for name, groups in places:
         with reading(root, name) as parquet:
-            yield from parquet.iter_batches(row_groups=groups, columns=columns, use_threads=False)
+            yield from parquet.iter_batches(_BATCH_DOCUMENTS, groups, columns, use_threads=False)
 
 
 def process(root: Root, unit: Unit) -> Row:

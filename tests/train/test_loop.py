@@ -27,7 +27,7 @@ from train import checkpoint
 from train.checkpoint import flatten, unflatten
 from train.config import TrainConfig
 from train.evaluate import load_model
-from train.loop import Trainer, _Recorder, train
+from train.loop import Trainer, _as_begun, _Recorder, train
 
 MODELS = {
     "lstm": {"kind": "lstm", "layers": 2, "d_model": 32, "dropout": 0.1},
@@ -112,6 +112,16 @@ def test_a_compiled_run_killed_and_resumed_equals_uninterrupted(tmp_path, shards
     assert run_until(config, shards_dir, tmp_path / "killed", 6, signal.SIGKILL)[0] == -signal.SIGKILL
     train(config, shards_dir, str(tmp_path / "killed"))
     assert checkpoint_digests(tmp_path / "killed") == checkpoint_digests(tmp_path / "whole")
+
+
+def test_a_run_goes_on_compiled_or_not_as_it_began(tmp_path, shards_dir):
+    config = config_of("transformer", steps=4)
+    train(config, shards_dir, str(tmp_path / "run"))
+    saved = checkpoint.latest(tmp_path / "run")
+    assert saved.described["compiled"] is False
+    assert _as_begun(config, saved).compile is False
+    assert _as_begun(config, None).compile is None
+    assert _as_begun(config.model_copy(update={"compile": True}), saved).compile is True
 
 
 def test_sigterm_saves_and_leaves_a_run_that_resumes(tmp_path, shards_dir):
