@@ -92,9 +92,11 @@ def estimate(config: Config, sample: int, workers: int = 1, memory: int = 4_000_
     documents = large.documents * scale
     units = _units(config, sizes, large.cuttable)
     seconds = _seconds(config, small, large, scale, units)
-    peaks = _peaks(config, small, large, scale, max(size for files in sizes.values() for size in files.values()))
+    unit = _largest_unit(config, large, max(size for files in sizes.values() for size in files.values()))
+    peaks = _peaks(config, small, large, scale, unit)
     text = round(large.text * scale)
     peaks["dedup"] = exchange.peak_memory(round(documents), config.dedup, memory, text, config.root)
+    peaks["dedup"] -= _ROW_GROUP_READ * max(0.0, ROW_GROUP_BYTES - unit)  # it reckons with full row groups
     stages = {}
     for stage in STAGES:
         n = 1 if stage == "tokenizer" else _processes(config, stage, workers, total, documents, large, scale)
@@ -134,10 +136,15 @@ def _seconds(config: Config, small: Point, large: Point, scale: float, units: in
     return found
 
 
-def _peaks(config: Config, small: Point, large: Point, scale: float, largest: int) -> dict[str, float]:
-    """The memory of a process in each stage but dedup: it grows with what is held at once, up to a limit."""
-    cut = any(large.cuttable.values())
-    unit = large.text / large.bytes * (min(largest, config.unit) if cut else largest)
+def _largest_unit(config: Config, sample: Point, largest: int) -> float:
+    """Bytes of text in the largest unit, where the largest file has so many bytes."""
+    cut = any(sample.cuttable.values())
+    return sample.text / sample.bytes * (min(largest, config.unit) if cut else largest)
+
+
+def _peaks(config: Config, small: Point, large: Point, scale: float, unit: float) -> dict[str, float]:
+    """The memory of a process in each stage but dedup: it grows with what is held at once, up to a limit. ``unit``:
+    bytes of text in the largest one."""
     groups = [min(text, ROW_GROUP_BYTES) for text in (small.unit, large.unit, unit)]
     more = max(0.0, groups[2] - groups[1])
     trained = [min(text, config.tokenizer.sample) for text in (small.text, large.text, large.text * scale)]
