@@ -181,10 +181,10 @@ class _Search:
         """The Jaccard similarities of pairs (ascending), from the texts."""
         share = self.room // (2 * max(1, self.runner.workers))
         cuts = dedup.batches_of_pairs(self.root, self.places, pairs, share)
+        spec = {"dedup": self.settings.model_dump(mode="json")}
         batches = []
         for number, cut in enumerate(cuts):
             dedup.leave(self.root, f"pairs/{number:06}", pairs[cut].astype("<i8"))
-            spec = {"dedup": self.settings.model_dump(mode="json")}
             batches.append(Unit(dedup.STAGE, f"pairs/{number:06}", "", cut.stop - cut.start, spec))
         if batches:
             dedup.leave_places(self.root, self.places)
