@@ -26,12 +26,14 @@ Softmax = Callable[[Tensor, Tensor, Tensor], Tensor]
 def softmax_gradient(logits: Tensor, column: Tensor, known: Tensor) -> Tensor:
     """Turn ``logits`` (N, V), in place, into softmax minus one-hot: d loss / d logits. Gives the targets' summed log p.
 
-    ``column`` (N, 1) the targets; ``known`` (N, 1) whether each counts. The log of a target is that of its softmax in
-    the type of ``logits``, so the gradient is what it is in any case, and the loss as exact as that type.
+    ``column`` (N, 1) the targets; ``known`` (N, 1) whether each counts: rows of others become 0. The log of a target is
+    that of its softmax in the type of ``logits``, so the gradient is what it is in any case, and the loss as exact as
+    that type.
     """
     torch.softmax(logits, -1, out=logits)
     found = (logits.gather(-1, column).float().clamp_min(_least(logits.dtype)).log() * known).sum()
     logits.scatter_add_(-1, column, torch.full_like(column, -1, dtype=logits.dtype))
+    logits[~known[:, 0]] = 0.0
     return found
 
 
@@ -40,7 +42,7 @@ def softmax_gradient_to_compile(logits: Tensor, column: Tensor, known: Tensor) -
     p = torch.log_softmax(logits, -1, dtype=torch.float32)
     found = (p.gather(-1, column) * known).sum()
     here = torch.arange(logits.shape[-1], device=logits.device) == column
-    logits.copy_(p.exp() - here.to(p.dtype))
+    logits.copy_((p.exp() - here.to(p.dtype)) * known)
     return found
 
 
@@ -102,6 +104,18 @@ def even(count: int, most: int) -> int:
     return max(-(-count // (chunks * _TILE)) * _TILE, 1) if chunks else 1
 
 
+def _add_product(total: Tensor, left: Tensor, right: Tensor, over: bool) -> None:
+    """``total`` += ``left`` @ ``right``, or = where it is to be written ``over``; summed in the type of ``total``."""
+    if left.dtype == total.dtype:
+        torch.addmm(total, left, right, beta=0 if over else 1, out=total)
+    elif total.is_cuda and total.dtype == torch.float32:  # with no product in the narrow type between to be moved again
+        torch.addmm(total, left, right, beta=0 if over else 1, out_dtype=total.dtype, out=total)
+    elif over:
+        total.copy_(left @ right)
+    else:
+        total += left @ right
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -111,7 +125,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         wanted_by = any(ctx.needs_input_grad)
         d_hidden = torch.empty_like(hidden) if wanted_by else None
-        d_weight = torch.zeros_like(weight) if wanted_by else None
+        d_weight = torch.empty_like(weight) if wanted_by else None
         room, done = None, 0
         for rows, wanted in _chunks(hidden, targets, len(weight)):
             known = (wanted != IGNORE)[:, None]
@@ -122,12 +136,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             loss -= softmax(p, column, known)
             if d_hidden is None or d_weight is None:
                 continue
-            d_hidden[done : done + len(rows)] = (p @ narrow) * known
-            rows = rows * known
-            if dtype == d_weight.dtype:
-                d_weight.addmm_(p.T, rows)
-            else:
-                d_weight += p.T @ rows
+            _add_product(d_hidden[done : done + len(rows)], p, narrow, over=True)
+            _add_product(d_weight, p.T, rows, over=not done)
             done += len(rows)
         if wanted_by:
             ctx.save_for_backward(d_hidden, d_weight)

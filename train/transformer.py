@@ -21,9 +21,9 @@ EPS = 1e-6  # of every norm
 
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Turn each pair of features (i, i + d/2) of ``x`` (B, heads, T, d) by its position's angle, (T, d/2)."""
-    left, right = x.chunk(2, -1)
-    return torch.cat((left * cosines - right * sines, right * cosines + left * sines), -1)
+    """Turn each pair of features (i, i + d/2) of ``x`` (B, T, heads, d) by its position's angle, (T, 1, d/2)."""
+    swapped = x.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+    return x * cosines + swapped * sines
 
 
 def frequencies(config: TransformerConfig) -> Tensor:
@@ -117,10 +117,11 @@ class Attention(nn.Module):
         """
         batch, length, width = x.shape
         q, k, v = project(x, self.query, self.key, self.value)
-        q = self.query_norm(q.view(batch, length, self.heads, self.d_head)).transpose(1, 2)
-        k = self.key_norm(k.view(batch, length, self.kv_heads, self.d_head)).transpose(1, 2)
+        # Turned before heads and positions change places: the kernel's answer has its queries' layout in memory, and
+        # this one is that of what comes before and after, so that nothing is copied.
+        q = rotate(self.query_norm(q.view(batch, length, self.heads, self.d_head)), *turn).to(v.dtype).transpose(1, 2)
+        k = rotate(self.key_norm(k.view(batch, length, self.kv_heads, self.d_head)), *turn).to(v.dtype).transpose(1, 2)
         v = v.view(batch, length, self.kv_heads, self.d_head).transpose(1, 2)
-        q, k = rotate(q, *turn).to(v.dtype), rotate(k, *turn).to(v.dtype)
         if past is not None:
             k, v = torch.cat((past[0].to(k.dtype), k), 2), torch.cat((past[1].to(v.dtype), v), 2)
         if visible is not None and visible.dtype == torch.int32:
@@ -205,8 +206,9 @@ class Transformer(LanguageModel):
         """See `LanguageModel.trunk`."""
         start, pasts, past_documents = state if state is not None else (0, None, None)
         stop = start + tokens.shape[1]
-        angles = torch.outer(torch.arange(start, stop, device=tokens.device).float(), self.frequencies)
-        turn = angles.cos(), angles.sin()
+        positions = torch.arange(start, stop, device=tokens.device).float()
+        angles = torch.outer(positions, self.frequencies)[:, None]
+        turn = torch.cat((angles.cos(), angles.cos()), -1), torch.cat((-angles.sin(), angles.sin()), -1)
         documents = None
         if self.eos is not None:
             documents = (tokens == self.eos).cumsum(1)
