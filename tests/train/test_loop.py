@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,25 @@ def test_accumulated_micro_batches_equal_the_whole_batch(shards_dir, kind):
 def finished(tmp_path, shards_dir) -> Path:
     train(config_of("lstm"), shards_dir, str(tmp_path / "run"))
     return tmp_path / "run"
+
+
+def test_a_run_is_read_while_it_is_trained(finished):
+    """Each checkpoint takes the place of the one before, perhaps of the one that is being read."""
+    saved = checkpoint.latest(finished)
+    weights, described = saved.weights(), saved.described
+
+    def go_on() -> None:
+        for step in range(15, 115):
+            checkpoint.write(finished, step, weights, {}, described)
+
+    writing = threading.Thread(target=go_on)
+    writing.start()
+    read = []
+    while writing.is_alive():
+        read.append(load_model(finished)[1].step)
+    writing.join()
+    assert read == sorted(read)
+    assert load_model(finished)[1].step == 114
 
 
 def test_run_of_another_configuration_is_refused(finished, shards_dir):
