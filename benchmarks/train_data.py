@@ -13,9 +13,9 @@ from pipeline.shards.write import write_shard
 
 
 def write(folder: Path, splits: dict[str, np.ndarray], n_bytes: dict[str, int], vocab_size: int, eos: int) -> Path:
-    """One shard and one document a split, ``n_bytes`` of text in each."""
+    """One shard and one document a split, ``n_bytes`` of text in each; training begins after token ``eos``."""
     folder.mkdir(parents=True, exist_ok=True)
-    header = Header("00" * 32, vocab_size, {"eos": eos}, seed=0, lineage="00" * 32, bos=False, eos=True)
+    header = Header("00" * 32, vocab_size, {"eos": eos}, seed=0, lineage="00" * 32, eos=True)
     rows = {}
     for split, tokens in splits.items():
         name = shard_name(split, 0, 1)

@@ -20,7 +20,7 @@ import torch
 
 from pipeline.errors import CorpusmillError, UsageError
 from pipeline.shards.read import Shards, open_shards, read_index
-from train import checkpoint, device, ngram
+from train import checkpoint, device, ngram, snapshot
 from train.batches import Batch, Prefetch, Streams, Windows
 from train.config import TrainConfig, TransformerConfig
 from train.model import LanguageModel, State, build
@@ -139,9 +139,22 @@ def load_model(
 ) -> tuple[LanguageModel, checkpoint.Checkpoint]:
     """The model of a run's latest checkpoint on device ``where``, ready for use.
 
-    ``context``: another context length than in training, for a Transformer.
+    ``context``: another context length than in training, for a Transformer. The run may be in training: a checkpoint
+    that gives way to the next while it is read is read again as that next one.
     """
-    saved = checkpoint.latest(Path(run_dir))
+    run = Path(run_dir)
+    named = snapshot.pointer(run)
+    while True:
+        try:
+            return _load_latest(run, where, context)
+        except CorpusmillError:
+            before, named = named, snapshot.pointer(run)
+            if named == before:
+                raise
+
+
+def _load_latest(run_dir: Path, where: str, context: int | None) -> tuple[LanguageModel, checkpoint.Checkpoint]:
+    saved = checkpoint.latest(run_dir)
     if saved is None:
         raise CorpusmillError("no checkpoint here", file=str(run_dir), mend="corpusmill train CORPUS_TOML")
     config = TrainConfig.model_validate(saved.described["config"])

@@ -206,6 +206,12 @@ def _readme(run: TrainConfig, described: dict[str, Any], config: dict[str, Any])
         lines += [
             "- `attention.query.weight`, `attention.key.weight` (d, d)"
             + (", `attention.weight` (d)" if run.model.attention == "additive" else ""),
+            "- the score of a state s before h, its softmax being over these states and the zero state: "
+            + (
+                "weight . tanh(query h + key s)"
+                if run.model.attention == "additive"
+                else "(query h) . (key s) / sqrt(d)"
+            ),
             "- `attention.mix.weight` (d, 2 d): features = tanh(mix [found; h]), found being the softmax mean of the "
             f"{run.model.attention_window} states before and a zero state",
         ]

@@ -101,6 +101,14 @@ def latest(run_dir: Path) -> Snapshot | None:
     return found
 
 
+def pointer(run_dir: Path) -> bytes:
+    """The content of `latest`, another after each `write`; nothing before the first."""
+    try:
+        return (run_dir / FOLDER / LATEST).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
 def check(run_dir: Path) -> str:
     """What is wrong with the latest checkpoint of a run, every file of it read; "" for nothing."""
     try:

@@ -31,7 +31,8 @@ from pipeline.errors import CorpusmillError
 from pipeline.shards.format import COUNTS, FORMAT, INDEX, SUFFIXES, VERSION, Header, fingerprint, index_bytes, schema
 from pipeline.storage import expand, is_url, open_input, sha256_of
 
-REBUILD = "corpusmill shards CORPUS_TOML rebuilds them; corpusmill verify CORPUS says what else is amiss"
+BUILD = "corpusmill shards CORPUS_TOML"
+REBUILD = f"corpusmill verify CORPUS --repair, then {BUILD}"  # by itself a build trusts parts that keep their size
 # Two changes within one tick of the clock leave one time stamp: a younger file is not remembered as verified.
 _SETTLED_NS = 2_000_000_000
 
@@ -83,7 +84,7 @@ def read_index(directory: str | os.PathLike[str]) -> dict[str, Any]:
         with open_input(path) as file:
             data = file.read()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise CorpusmillError("no shards here: the index is missing", file=str(path), mend=REBUILD) from error
+        raise CorpusmillError("no shards here: the index is missing", file=str(path), mend=BUILD) from error
     try:
         index = json.loads(data)
         stated, found = index["fingerprint"], fingerprint(index)

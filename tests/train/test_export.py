@@ -77,6 +77,33 @@ def test_lstm_can_be_read_by_its_readme(tmp_path):
     assert json.loads((tmp_path / "out/config.json").read_text())["model_type"] == "corpusmill-lstm"
 
 
+@pytest.mark.parametrize("kind", ["additive", "dot"])
+def test_attention_can_be_read_by_its_readme(tmp_path, kind):
+    run, tokenizer = run_of(
+        tmp_path, {"kind": "rnn", "layers": 1, "d_model": 16, "attention": kind, "attention_window": 3}
+    )
+    export(str(run), str(tokenizer), str(tmp_path / "out"))
+    text = (tmp_path / "out/README.md").read_text()
+    assert {"additive": "weight . tanh(query h + key s)", "dot": "(query h) . (key s) / sqrt(d)"}[kind] in text
+    w = load_file(tmp_path / "out/model.safetensors")
+    query, key, mix = (w[f"attention.{name}.weight"] for name in ("query", "key", "mix"))
+    tokens, h, before, features = torch.randint(0, VOCABULARY, (9,)), torch.zeros(16), [], []
+    for token in tokens:
+        x = w["scale"] * w["embedding.weight"][token]
+        h = torch.tanh(
+            w["core.weight_ih_l0"] @ x + w["core.bias_ih_l0"] + w["core.weight_hh_l0"] @ h + w["core.bias_hh_l0"]
+        )
+        past = torch.stack([torch.zeros(16), *before[-3:]])
+        keys = past @ key.T
+        additive = kind == "additive"
+        scores = torch.tanh(query @ h + keys) @ w["attention.weight"] if additive else keys @ (query @ h) / 16**0.5
+        features.append(torch.tanh(mix @ torch.cat((torch.softmax(scores, 0) @ past, h))))
+        before.append(h)
+    with torch.no_grad():
+        ours = load_model(run)[0](tokens[None])[0][0]
+    torch.testing.assert_close(w["scale"] * torch.stack(features) @ w["embedding.weight"].T, ours, rtol=1e-4, atol=1e-4)
+
+
 def test_what_cannot_be_exported_is_refused(tmp_path):
     model = {"kind": "transformer", "layers": 1, "d_model": 16, "heads": 2, "qk_norm": True, "activation": "gelu"}
     run, tokenizer = run_of(tmp_path, model)

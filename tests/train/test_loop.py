@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.train_data import characters, made
 from pipeline.errors import CorpusmillError, UsageError
 from pipeline.shards.read import open_shards
 from tests.shared import ROOT
@@ -124,6 +126,15 @@ def test_a_run_goes_on_compiled_or_not_as_it_began(tmp_path, shards_dir):
     assert _as_begun(config.model_copy(update={"compile": True}), saved).compile is True
 
 
+def test_the_texts_of_the_benchmarks_can_be_trained_on(tmp_path):
+    text = "to grind or not to grind: that is the question\nof the mill"
+    for name, shards in (
+        ("characters", characters(text * 50, tmp_path / "characters")),
+        ("made", made(tmp_path / "made", 61, 5000)),
+    ):
+        assert train(config_of("lstm", steps=2), str(shards), str(tmp_path / "runs" / name))["finished"]
+
+
 def test_sigterm_saves_and_leaves_a_run_that_resumes(tmp_path, shards_dir):
     config = config_of("lstm", steps=40, save_every=40)
     code, lines = run_until(config, shards_dir, tmp_path / "stopped", 3, signal.SIGTERM)
@@ -184,6 +195,25 @@ def test_accumulated_micro_batches_equal_the_whole_batch(shards_dir, kind):
 def finished(tmp_path, shards_dir) -> Path:
     train(config_of("lstm"), shards_dir, str(tmp_path / "run"))
     return tmp_path / "run"
+
+
+def test_a_run_is_read_while_it_is_trained(finished):
+    """Each checkpoint takes the place of the one before, perhaps of the one that is being read."""
+    saved = checkpoint.latest(finished)
+    weights, described = saved.weights(), saved.described
+
+    def go_on() -> None:
+        for step in range(15, 115):
+            checkpoint.write(finished, step, weights, {}, described)
+
+    writing = threading.Thread(target=go_on)
+    writing.start()
+    read = []
+    while writing.is_alive():
+        read.append(load_model(finished)[1].step)
+    writing.join()
+    assert read == sorted(read)
+    assert load_model(finished)[1].step == 114
 
 
 def test_run_of_another_configuration_is_refused(finished, shards_dir):

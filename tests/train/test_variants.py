@@ -25,7 +25,7 @@ from tests.train.test_loop import checkpoint_digests, config_of, read_curve
 from train import checkpoint, device, ngram, snapshot
 from train.checkpoint import flatten
 from train.config import RecurrentConfig, RopeScaling, ScheduleConfig, TrainConfig, TransformerConfig
-from train.device import compiling_pays
+from train.device import compiling_pays, free_of_group, refusal
 from train.evaluate import figures
 from train.loop import Trainer, train
 from train.loss import even
@@ -423,6 +423,26 @@ def test_batch_that_cannot_fit_is_refused_with_one_that_does(shards_dir):
     fits = int(caught.value.mend.split()[2])
     assert 1 <= fits < 2**31
     assert 2**31 % fits == 0
+
+
+def test_the_batch_named_leaves_room_for_a_step_and_is_a_share():
+    refused = refusal(config_of("transformer", batch=12, processes=2), 6, 10**9, 13 * 10**9)
+    assert refused.mend.startswith("micro_batch = 3 fits")  # 3 GB to keep, 12 GB at most in a step
+    config_of("transformer", batch=12, processes=2, micro_batch=3)
+    alone = config_of("transformer", batch=12)
+    assert refusal(alone, 12, 10**9, 10**9).mend == "micro_batch = 1, or a shorter context or a smaller model"
+    assert refusal(alone, 1, 10**9, 10**8).mend == "a shorter context or a smaller model"
+
+
+def test_files_in_the_cache_of_a_control_group_count_as_free(tmp_path):
+    assert free_of_group(tmp_path) is None
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("900\n")
+    assert free_of_group(tmp_path) is None
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert free_of_group(tmp_path) == 100
+    (tmp_path / "memory.stat").write_text("anon 300\nfile 600\ninactive_file 500\nactive_file 60\n")
+    assert free_of_group(tmp_path) == 660
 
 
 def test_model_that_cannot_fit_is_refused(shards_dir):
