@@ -197,16 +197,32 @@ def check_model_fits(config: TrainConfig, n_parameters: int, device: torch.devic
 _STEP_OVER_KEPT = 4
 
 
-def check_batch_fits(model: LanguageModel, config: TrainConfig, precision: str, rows: int) -> None:
+def check_batch_fits(model: LanguageModel, config: TrainConfig, precision: str, rows: int) -> CorpusmillError:
     """Refuse ``rows`` sequences at once where what backward needs of them exceeds the memory that is free.
 
-    Measured on one sequence by what autograd keeps: a lower bound, so nothing that fits is refused.
+    Measured on one sequence by what autograd keeps: a lower bound, so nothing that fits is refused. Gives what to raise
+    where a step runs out of memory all the same.
     """
     device = next(model.parameters()).device
     free = memory_free(device) - at_rest(config, model.n_parameters) + 4 * model.n_parameters
-    each = kept_for_backward(model, config.context, precision)
+    try:
+        each = kept_for_backward(model, config.context, precision)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        raise CorpusmillError(
+            f"not enough memory: one sequence of {config.context} tokens does not fit into what is free",
+            mend="a shorter context or a smaller model",
+        ) from error
+    refused = refusal(config, rows, each, free)
     if rows * each > free:
-        raise refusal(config, rows, each, free)
+        raise refused
+    return refused
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch could not have memory, of a GPU or of the machine."""
+    return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
 def refusal(config: TrainConfig, rows: int, each: int, free: int) -> CorpusmillError:
@@ -218,8 +234,8 @@ def refusal(config: TrainConfig, rows: int, each: int, free: int) -> CorpusmillE
     else:
         mend = ("micro_batch = 1, or " if each <= free and rows > 1 else "") + "a shorter context or a smaller model"
     return CorpusmillError(
-        f"not enough memory: {rows} sequences of {config.context} tokens at once take {rows * each / 1e9:.1f} GB, "
-        f"{max(free, 0) / 1e9:.1f} GB are free",
+        f"not enough memory: {rows} sequences of {config.context} tokens at once keep {rows * each / 1e9:.1f} GB for "
+        f"the backward pass and take more on the way, {max(free, 0) / 1e9:.1f} GB are free",
         mend=mend,
     )
 

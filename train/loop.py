@@ -172,7 +172,7 @@ class Trainer:
             n_parameters = build(config.model, training.vocab_size, config.context, eos).n_parameters
         device.check_model_fits(config, n_parameters, self.device)
         self.model = build(config.model, training.vocab_size, config.context, eos).to(self.device)
-        device.check_batch_fits(self.model, config, self.precision, self.rows)
+        self._too_much = device.check_batch_fits(self.model, config, self.precision, self.rows)
         if self.group.number:  # else all would draw the same dropout
             self._reseed(0)
         self.compiled = device.compiled(self.model, config, self.precision, self.rows, terminal.say)
@@ -268,9 +268,10 @@ class Trainer:
                     mean = cost / divisor
                     (mean if self._scaler is None else self._scaler.scale(mean)).backward()
                 nats += cost.detach()
-        except torch.OutOfMemoryError as error:
-            each = device.kept_for_backward(self.model, self.config.context, self.precision)
-            raise device.refusal(self.config, self.rows, each, device.memory_free(self.device)) from error
+        except RuntimeError as error:
+            if not device.out_of_memory(error):
+                raise
+            raise self._too_much from error
         return nats
 
     def _look(self) -> None:

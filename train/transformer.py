@@ -86,6 +86,14 @@ def project(x: Tensor, *layers: nn.Linear) -> tuple[Tensor, ...]:
     return joined.split([layer.out_features for layer in layers], -1)
 
 
+class Norm(nn.RMSNorm):
+    """RMSNorm computed in float32, as its weight is; torch has a kernel for one type alone. Gives the type it got."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape whose last dimension is the model's."""
+        return super().forward(x.float()).to(x.dtype)
+
+
 class HeadNorm(nn.RMSNorm):
     """RMSNorm in float32, as the rotation after it is."""
 
@@ -155,9 +163,9 @@ class Block(nn.Module):
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
-        self.attention_norm = nn.RMSNorm(config.d_model, eps=EPS)
+        self.attention_norm = Norm(config.d_model, eps=EPS)
         self.attention = Attention(config)
-        self.feedforward_norm = nn.RMSNorm(config.d_model, eps=EPS)
+        self.feedforward_norm = Norm(config.d_model, eps=EPS)
         self.feedforward = FeedForward(config.d_model, config.d_inner, config.activation == "swiglu")
         self.dropout = nn.Dropout(config.dropout)
 
@@ -186,7 +194,7 @@ class Transformer(LanguageModel):
         self.context = context
         self.eos = eos if config.document_mask else None
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.d_model, eps=EPS)
+        self.norm = Norm(config.d_model, eps=EPS)
         self.dropout = nn.Dropout(config.dropout)
         self.register_buffer("frequencies", frequencies(config), persistent=False)
         self.through = self.run_blocks  # what training goes through: `train.device` may put a compiled one here

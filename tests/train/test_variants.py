@@ -434,6 +434,30 @@ def test_the_batch_named_leaves_room_for_a_step_and_is_a_share():
     assert refusal(alone, 1, 10**9, 10**8).mend == "a shorter context or a smaller model"
 
 
+def test_a_step_that_runs_out_of_memory_names_a_batch_that_fits(shards_dir):
+    """In a process of its own: the address space is closed once the trainer is built."""
+    script = f"""
+import resource
+from pathlib import Path
+from pipeline.errors import CorpusmillError
+from pipeline.shards.read import open_shards
+from tests.train.test_loop import config_of
+from train.loop import Trainer
+
+trainer = Trainer(config_of("transformer", batch=256, context=256), open_shards({str(shards_dir)!r}))
+batch = trainer.prepare(trainer.batches.batch(0))
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), resource.getrlimit(resource.RLIMIT_AS)[1]))
+try:
+    trainer.take_step(batch)
+except CorpusmillError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert "not enough memory: 256 sequences of 256 tokens at once" in done.stdout, done.stderr
+    assert "micro_batch = 128 fits" in done.stdout
+
+
 def test_files_in_the_cache_of_a_control_group_count_as_free(tmp_path):
     assert free_of_group(tmp_path) is None
     (tmp_path / "memory.max").write_text("max\n")
