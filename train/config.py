@@ -97,7 +97,7 @@ class OptimizerConfig(Section):
     )
     lr: float = Field(default=3e-3, gt=0, description="peak learning rate")
     betas: tuple[Decay, Decay] = Field(
-        default=(0.9, 0.95), description="adamw, adam: decay of the running mean and of the running square"
+        default=(0.9, 0.999), description="adamw, adam: decay of the running mean and of the running square"
     )
     momentum: Decay = Field(default=0.0, description="of sgd, rmsprop and muon (muon: 0 stands for its usual 0.95)")
     weight_decay: float = Field(default=0.1, ge=0, description="decoupled for adamw and muon, else added to gradients")
@@ -136,7 +136,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "gpu": {  # 25 M parameters without the embedding: an hour on one GPU
         "model": {"kind": "transformer", "layers": 8, "d_model": 512, "heads": 8, "qk_norm": True},
-        "optimizer": {"lr": 1.5e-3},
+        "optimizer": {"lr": 1.5e-3, "betas": [0.9, 0.95]},
         "schedule": {"warmup": 200},
         "steps": 10_000,
         "batch": 64,
@@ -144,7 +144,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "124m": {  # the shape of GPT-2 small, half a million tokens a step
         "model": {"kind": "transformer", "layers": 12, "d_model": 768, "heads": 12},
-        "optimizer": {"lr": 6e-4},
+        "optimizer": {"lr": 6e-4, "betas": [0.9, 0.95]},
         "schedule": {"warmup": 700},
         "steps": 19_000,
         "batch": 512,
