@@ -120,7 +120,7 @@ class ScheduleConfig(Section):
 PRESETS: dict[str, dict[str, Any]] = {
     "laptop": {  # some ten minutes on two cores
         "model": {"kind": "transformer", "layers": 4, "d_model": 128, "heads": 4},
-        "optimizer": {"kind": "muon", "lr": 1e-2},
+        "optimizer": {"kind": "muon", "lr": 5e-3},
         "schedule": {"kind": "linear", "final": 0.0},
         "steps": 2000,
         "batch": 16,
@@ -128,7 +128,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "laptop-lstm": {
         "model": {"kind": "lstm", "layers": 2, "d_model": 256, "dropout": 0.1},
-        "optimizer": {"lr": 8e-3},
+        "optimizer": {"lr": 5e-3},
         "schedule": {"kind": "linear", "final": 0.0},
         "steps": 2000,
         "batch": 16,

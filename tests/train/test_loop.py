@@ -20,7 +20,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.train_data import characters, made
 from pipeline.errors import CorpusmillError, UsageError
 from pipeline.shards.read import open_shards
 from tests.shared import ROOT
@@ -124,15 +123,6 @@ def test_a_run_goes_on_compiled_or_not_as_it_began(tmp_path, shards_dir):
     assert _as_begun(config, saved).compile is False
     assert _as_begun(config, None).compile is None
     assert _as_begun(config.model_copy(update={"compile": True}), saved).compile is True
-
-
-def test_the_texts_of_the_benchmarks_can_be_trained_on(tmp_path):
-    text = "to grind or not to grind: that is the question\nof the mill"
-    for name, shards in (
-        ("characters", characters(text * 50, tmp_path / "characters")),
-        ("made", made(tmp_path / "made", 61, 5000)),
-    ):
-        assert train(config_of("lstm", steps=2), str(shards), str(tmp_path / "runs" / name))["finished"]
 
 
 def test_sigterm_saves_and_leaves_a_run_that_resumes(tmp_path, shards_dir):
