@@ -49,8 +49,9 @@ def run(request, tmp_path_factory) -> tuple[str, str]:
     shards = write_tokens(
         folder / "shards", {"train": [tokens], "validation": [tokens[:200]]}, pieces.vocab_size(), digest
     )
+    # Longer than a prompt and what follows it: past the trained context a Transformer may say anything.
     train(
-        config_of(request.param, steps=100, optimizer={"lr": 0.03}),
+        config_of(request.param, steps=200, context=32, optimizer={"lr": 0.01}),
         str(shards),
         str(folder / "run"),
     )
