@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from pipeline import progress as terminal
 from pipeline.errors import CorpusmillError
 from pipeline.shards.read import Shards, open_shards
 from pipeline.storage import Root
-from train import checkpoint, curves, device, optim
+from train import checkpoint, curves, device, optim, snapshot
 from train.batches import Batch, Prefetch, Streams, Windows, epoch_key
 from train.checkpoint import generators, set_generators
 from train.config import TrainConfig
@@ -47,7 +48,8 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
 
     A finished run gives its recorded result at once; an unfinished one resumes from its latest checkpoint. A
     ``run_dir`` of another configuration or other shards is refused. ``progress`` is called at each row of metrics.csv
-    with that row and ``steps``, and again with the validation columns after an evaluation.
+    with that row and ``steps``, and again with the validation columns after an evaluation. Ctrl-C ends it with
+    KeyboardInterrupt after the step, when that is saved; a second Ctrl-C at once.
 
     The result, also written to ``run_dir``/result.json: ``finished`` (false when SIGTERM stopped it; then only
     ``step`` and ``checkpoint`` follow), ``model``, ``parameters``, ``steps``, ``tokens`` (targets trained on),
@@ -82,6 +84,7 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
             terminal.say(f"schedule.warmup is {config.schedule.warmup} of {config.steps} steps: the rate never falls")
     with _held(run_dir), torch.random.fork_rng():
         root.sweep("")
+        snapshot.sweep(Path(run_dir))
         identity = _identify(config, training, root)
         result, saved = root.read_json(RESULT), checkpoint.latest(Path(run_dir))
         if result is not None and saved is not None and saved.files.files() == result["files"]:
@@ -101,7 +104,7 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
             if saved is not None:
                 trainer.restore(saved)
             described["compiled"] = trainer.compiled
-            with contextlib.closing(Metrics(Path(run_dir), trainer.step)) as metrics, _on_sigterm() as stop:
+            with contextlib.closing(Metrics(Path(run_dir), trainer.step)) as metrics, _on_signal() as stop:
                 recorder = _Recorder(trainer, described, validation, metrics, progress or (lambda row: None))
                 saved = _fit(trainer, saved, stop, recorder)
                 assert saved is not None  # there was a step to take, or a checkpoint says there was none
@@ -492,14 +495,32 @@ def _held(run_dir: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _on_sigterm() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, in place of ending the process. Elsewhere than in the main thread it stays unset."""
+def _on_signal() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, and Ctrl-C, in place of ending the process.
+
+    After Ctrl-C the end of the context raises KeyboardInterrupt; a second one raises it at once. Elsewhere than in the
+    main thread the event stays unset.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    interrupted = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        stop.set()
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+
+    handlers = {signal.SIGTERM: lambda number, frame: stop.set()}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody ignores it, or handles it
+        handlers[signal.SIGINT] = interrupt
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if interrupted:
+        raise KeyboardInterrupt

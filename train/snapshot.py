@@ -141,12 +141,18 @@ def repair(run_dir: Path) -> int:
 
 
 def sweep(run_dir: Path) -> None:
-    """Delete what an interrupted `write` left behind."""
-    for leftover in (run_dir / FOLDER).glob(f"{TEMPORARY}*"):
+    """Delete what an interrupted `write` left behind: half-written files, checkpoints `latest` does not name.
+
+    Where `latest` is missing or garbled whole checkpoints stay.
+    """
+    folder = run_dir / FOLDER
+    for leftover in folder.glob(f"{TEMPORARY}*"):
         if leftover.is_dir():
             shutil.rmtree(leftover)
         else:
             leftover.unlink()
+    if named := {one["checkpoint"] for one in _named(folder)}:
+        _prune(folder, named)
 
 
 def _newest(run_dir: Path) -> Snapshot | None:

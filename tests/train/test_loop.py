@@ -24,11 +24,11 @@ from pipeline.errors import CorpusmillError, UsageError
 from pipeline.shards.read import open_shards
 from tests.shared import ROOT
 from tests.train.conftest import VOCABULARY, language, write_tokens
-from train import checkpoint
+from train import checkpoint, snapshot
 from train.checkpoint import flatten, unflatten
 from train.config import TrainConfig
 from train.evaluate import load_model
-from train.loop import Trainer, _as_begun, _Recorder, train
+from train.loop import Trainer, _as_begun, _on_signal, _Recorder, train
 
 MODELS = {
     "lstm": {"kind": "lstm", "layers": 2, "d_model": 32, "dropout": 0.1},
@@ -62,11 +62,12 @@ def read_curve(run_dir: Path) -> list[dict[str, str]]:
 
 
 CHILD = """
-import json, sys
+import json, signal, sys
 from train.config import TrainConfig
 from train.evaluate import load_model
 from train.loop import train
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell has sent to the background
 config, shards, run = TrainConfig.model_validate_json(sys.argv[1]), sys.argv[2], sys.argv[3]
 result = train(config, shards, run, progress=lambda row: print(row["step"], flush=True))
 print(json.dumps(result), flush=True)
@@ -137,6 +138,32 @@ def test_sigterm_saves_and_leaves_a_run_that_resumes(tmp_path, shards_dir):
     assert train(config, shards_dir, str(tmp_path / "stopped"))["steps"] == 40
     train(config, shards_dir, str(tmp_path / "whole"))
     assert checkpoint_digests(tmp_path / "stopped") == checkpoint_digests(tmp_path / "whole")
+
+
+def test_ctrl_c_saves_and_then_interrupts(tmp_path, shards_dir):
+    config = config_of("lstm", steps=40, save_every=40)
+    code, lines = run_until(config, shards_dir, tmp_path / "stopped", 3, signal.SIGINT)
+    assert code == -signal.SIGINT
+    assert not any("finished" in line for line in lines)
+    assert 3 <= checkpoint.latest(tmp_path / "stopped").step < 40
+    train(config, shards_dir, str(tmp_path / "stopped"))
+    train(config, shards_dir, str(tmp_path / "whole"))
+    assert checkpoint_digests(tmp_path / "stopped") == checkpoint_digests(tmp_path / "whole")
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_step():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with _on_signal() as stop:
+            signal.raise_signal(signal.SIGINT)
+            assert stop.is_set()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            raise KeyError  # what ends the context passes
+    except KeyError:
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -345,6 +372,19 @@ def test_leftovers_of_a_killed_save_do_not_matter(finished):
     assert saved.step == 20
     assert saved.weights()["w"].tolist() == [1, 1, 1]
     assert sorted(path.name for path in folder.iterdir()) == ["latest", "step-00000020"]
+
+
+def test_a_run_killed_before_its_last_deletion_keeps_no_older_checkpoint(finished, shards_dir):
+    folder = finished / "checkpoints"
+    before = checkpoint_digests(finished)
+    shutil.copytree(folder / "step-00000014", folder / "step-00000012")
+    (finished / "result.json").unlink()
+    train(config_of("lstm"), shards_dir, str(finished))
+    assert checkpoint_digests(finished) == before
+    assert sorted(path.name for path in folder.iterdir()) == ["latest", "step-00000014"]
+    (folder / "latest").write_text("garbled")
+    snapshot.sweep(finished)
+    assert (folder / "step-00000014").exists()
 
 
 def test_second_process_is_kept_out(tmp_path, shards_dir):
