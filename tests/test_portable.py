@@ -76,6 +76,11 @@ class Cluster:
     def __init__(self, folder: Path):
         self.folder = folder
         self.staged = folder / "staged"  # our code as workers get it, a folder each
+        for package in ("clean", "parse"):  # as in an image that was built with its kernels compiled
+            kept = self.staged / ".compiled" / package
+            kept.mkdir(parents=True)
+            for file in (ROOT / f"pipeline/{package}/__pycache__").glob("*.nb?"):
+                shutil.copy(file, kept)
         self.wheel = wheel(folder)
         self.python = foreign_python(folder / "python")
         boot = folder / "boot"

@@ -50,8 +50,11 @@ for artifact in resolve_artifacts(list(info.dependencies), retrieval, folder):
     if staged.endswith(".whl"):
         wheel = os.path.join(folder, staged)
         os.rename(place, wheel)
-        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", folder]
-        subprocess.run([*install, wheel], check=True)
+        install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
+        subprocess.run([*install, "--target", folder, wheel], check=True)
+        for package in ("clean", "parse"):
+            kept = os.path.join(os.environ["STAGED"], ".compiled", package)
+            os.symlink(kept, os.path.join(folder, "pipeline", package, "__pycache__"))
 os.environ.update(
     PYTHONPATH=folder,
     WORKER_ID=given.id,
