@@ -7,6 +7,7 @@ SwiGLU (Shazeer, 2020), normalised queries and keys (Henry et al., 2020), residu
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import Any
 
@@ -22,8 +23,7 @@ EPS = 1e-6  # of every norm
 
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
     """Turn each pair of features (i, i + d/2) of ``x`` (B, T, heads, d) by its position's angle, (T, 1, d/2)."""
-    swapped = x.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
-    return x * cosines + swapped * sines
+    return x * cosines + x.roll(x.shape[-1] // 2, -1) * sines
 
 
 def frequencies(config: TransformerConfig) -> Tensor:
@@ -127,17 +127,19 @@ class Attention(nn.Module):
         q, k, v = project(x, self.query, self.key, self.value)
         # Turned before heads and positions change places: the kernel's answer has its queries' layout in memory, and
         # this one is that of what comes before and after, so that nothing is copied.
-        q = rotate(self.query_norm(q.view(batch, length, self.heads, self.d_head)), *turn).to(v.dtype).transpose(1, 2)
-        k = rotate(self.key_norm(k.view(batch, length, self.kv_heads, self.d_head)), *turn).to(v.dtype).transpose(1, 2)
-        v = v.view(batch, length, self.kv_heads, self.d_head).transpose(1, 2)
+        dtype = torch.float32 if x.is_cpu else v.dtype  # a CPU's kernel for bfloat16 takes up to five times as long
+        q = rotate(self.query_norm(q.view(batch, length, self.heads, self.d_head)), *turn).to(dtype).transpose(1, 2)
+        k = rotate(self.key_norm(k.view(batch, length, self.kv_heads, self.d_head)), *turn).to(dtype).transpose(1, 2)
+        v = v.to(dtype).view(batch, length, self.kv_heads, self.d_head).transpose(1, 2)
         if past is not None:
             k, v = torch.cat((past[0].to(k.dtype), k), 2), torch.cat((past[1].to(v.dtype), v), 2)
         if visible is not None and visible.dtype == torch.int32:
             attended = varlen(q, k, v, visible)
         else:
-            attended = F.scaled_dot_product_attention(
-                q, k, v, attn_mask=visible, is_causal=visible is None, enable_gqa=self.kv_heads != self.heads
-            )
+            with torch.autocast("cpu", enabled=False) if x.is_cpu else contextlib.nullcontext():
+                attended = F.scaled_dot_product_attention(
+                    q, k, v, attn_mask=visible, is_causal=visible is None, enable_gqa=self.kv_heads != self.heads
+                )
         return self.out(attended.transpose(1, 2).reshape(batch, length, width)), (k, v)
 
 
