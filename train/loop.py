@@ -226,7 +226,6 @@ class Trainer:
         here or, with ``runs_ahead``, by `figures`. ``stop`` in any process sets ``stopping`` in all.
         """
         batch, inputs, targets = prepared
-        self.model.train()
         lr = optim.learning_rate(self.step, self.config.steps, self.config.optimizer.lr, self.config.schedule)
         self.optimizer.set_lr(lr)
         nats = self._backward(batch, inputs.split(self.rows), targets.split(self.rows))
