@@ -167,6 +167,8 @@ class Trainer:
         self.device = device.choose(config.device)
         if self.device.type == "cuda":
             self.device = torch.device("cuda", self.group.number)
+        else:
+            device.keep_freed_memory()
         self.precision = device.precision_of(config.precision, self.device)
         self.rows = config.micro_batch or config.batch // self.group.count
         torch.manual_seed(config.seed)
