@@ -153,12 +153,14 @@ def keep_freed_memory() -> None:
     """Have this process keep the memory that it frees, where the C library is glibc.
 
     Tensors on a CPU come from malloc. What one step frees the next takes again, but glibc gives it back to the kernel
-    meanwhile, which fills each page with zeros anew: up to a tenth of a step. Blocks over 32 MB are still given back.
+    meanwhile, which fills each page with zeros anew: up to a tenth of a step. Blocks over 32 MB are still given back,
+    and now what an earlier run in this process has kept.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that it takes
-        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        library.malloc_trim(0)
+        library.mallopt(_M_MMAP_THRESHOLD, 32 << 20)  # the most that it takes
+        library.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h

@@ -70,22 +70,25 @@ def evaluate(
     model.eval()
     nats, right = 0.0, 0
     states: list[State] = [None] * -(-batch // rows)
-    for piece in Prefetch(reading, 0, reading.steps_per_epoch, _same):
-        scored = []
-        for number, start in enumerate(range(0, batch, rows)):
-            inputs, targets = (
-                torch.from_numpy(x[start : start + rows]).to(where) for x in (piece.inputs, piece.targets)
-            )
-            each, hits, states[number] = model.score(inputs, targets, states[number] if model.carries_state else None)
-            scored.append(each)
-            right += int(hits.sum())
-        each = torch.cat(scored)
-        nats += float(each.sum())
-        if costs is not None:
-            for start, row, known in zip(piece.starts, each.cpu().numpy(), piece.targets >= 0, strict=True):
-                count = int(known.sum())
-                costs[start : start + count] = row[:count]
-    model.train(was_training)
+    try:
+        for piece in Prefetch(reading, 0, reading.steps_per_epoch, _same):
+            scored = []
+            for number, start in enumerate(range(0, batch, rows)):
+                inputs, targets = (
+                    torch.from_numpy(x[start : start + rows]).to(where) for x in (piece.inputs, piece.targets)
+                )
+                before = states[number] if model.carries_state else None
+                each, hits, states[number] = model.score(inputs, targets, before)
+                scored.append(each)
+                right += int(hits.sum())
+            each = torch.cat(scored)
+            nats += float(each.sum())
+            if costs is not None:
+                for start, row, known in zip(piece.starts, each.cpu().numpy(), piece.targets >= 0, strict=True):
+                    count = int(known.sum())
+                    costs[start : start + count] = row[:count]
+    finally:
+        model.train(was_training)
     return {
         **figures(nats, shards.n_tokens, shards.n_bytes),
         "accuracy": right / shards.n_tokens,

@@ -12,13 +12,10 @@ import fcntl
 import json
 import math
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -36,6 +33,7 @@ from train.evaluate import baselines, evaluate
 from train.metrics import Metrics
 from train.model import State, build, over_state
 from train.processes import Group, together
+from train.signals import Stop
 
 RESULT = "result.json"
 IDENTITY = "run.json"
@@ -49,7 +47,7 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
     A finished run gives its recorded result at once; an unfinished one resumes from its latest checkpoint. A
     ``run_dir`` of another configuration or other shards is refused. ``progress`` is called at each row of metrics.csv
     with that row and ``steps``, and again with the validation columns after an evaluation. Ctrl-C ends it with
-    KeyboardInterrupt after the step, when that is saved; a second Ctrl-C at once.
+    KeyboardInterrupt when the steps taken are saved; at once while there are none, and the second time.
 
     The result, also written to ``run_dir``/result.json: ``finished`` (false when SIGTERM stopped it; then only
     ``step`` and ``checkpoint`` follow), ``model``, ``parameters``, ``steps``, ``tokens`` (targets trained on),
@@ -83,9 +81,9 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
         if config.schedule.warmup >= config.steps - 1:
             terminal.say(f"schedule.warmup is {config.schedule.warmup} of {config.steps} steps: the rate never falls")
     with _held(run_dir), torch.random.fork_rng():
+        identity = _identify(config, training, root)
         root.sweep("")
         snapshot.sweep(Path(run_dir))
-        identity = _identify(config, training, root)
         result, saved = root.read_json(RESULT), checkpoint.latest(Path(run_dir))
         if result is not None and saved is not None and saved.files.files() == result["files"]:
             return result
@@ -104,14 +102,16 @@ def train(config: TrainConfig, shards_dir: str, run_dir: str, *, progress: Progr
             if saved is not None:
                 trainer.restore(saved)
             described["compiled"] = trainer.compiled
-            with contextlib.closing(Metrics(Path(run_dir), trainer.step)) as metrics, _on_signal() as stop:
+            stop = Stop()
+            with contextlib.closing(Metrics(Path(run_dir), trainer.step)) as metrics, stop.listening():
                 recorder = _Recorder(trainer, described, validation, metrics, progress or (lambda row: None))
                 saved = _fit(trainer, saved, stop, recorder)
                 assert saved is not None  # there was a step to take, or a checkpoint says there was none
                 folder = saved.folder.relative_to(run_dir).as_posix()
                 if trainer.step < config.steps:
                     return {"finished": False, "step": trainer.step, "checkpoint": folder}
-                validated = recorder.evaluate(last=True)
+                with stop.saved():
+                    validated = recorder.evaluate(last=True)
         root.write(curves.FILE, curves.draw(metrics.path, os.path.basename(run_dir)).encode())
         result = {
             "finished": True,
@@ -146,7 +146,7 @@ def _follow(group: Group, config: TrainConfig, shards_dir: str, run_dir: str) ->
     trainer = Trainer(_as_begun(config, saved), open_shards(shards_dir, "train"), group)
     if saved is not None:
         trainer.restore(saved)
-    _fit(trainer, saved, threading.Event(), None)
+    _fit(trainer, saved, Stop(), None)
 
 
 @dataclass(frozen=True)
@@ -416,7 +416,7 @@ class _Recorder:
 
 
 def _fit(
-    trainer: Trainer, saved: checkpoint.Checkpoint | None, stop: threading.Event, recorder: _Recorder | None
+    trainer: Trainer, saved: checkpoint.Checkpoint | None, stop: Stop, recorder: _Recorder | None
 ) -> checkpoint.Checkpoint | None:
     """Take the steps that are left, or those until ``stop``, with rows and checkpoints; gives the last checkpoint.
 
@@ -425,11 +425,15 @@ def _fit(
     """
     config = trainer.config
     if recorder is not None and _is_due(config, trainer.step) and trainer.step not in recorder.metrics.validated:
-        recorder.evaluate()  # the process before ended between the checkpoint and its evaluation
+        with stop.saved():
+            recorder.evaluate()  # the process before ended between the checkpoint and its evaluation
     counted, mark, waited = trainer.tokens, time.perf_counter(), 0.0
     batches = Prefetch(trainer.batches, trainer.step, config.steps, trainer.prepare)
     for batch in batches:
-        trainer.enqueue(batch, stop.is_set())
+        told = stop.told
+        if told and recorder is not None:
+            terminal.say("train: stopping after this step, which is saved")
+        trainer.enqueue(batch, told)
         last = trainer.step == config.steps or trainer.stopping
         evaluates = _is_due(config, trainer.step) and not last
         saves = last or evaluates or trainer.step % config.save_every == 0
@@ -441,7 +445,8 @@ def _fit(
             if recorder is not None:
                 saved = recorder.save(state)
         if evaluates and recorder is not None:
-            recorder.evaluate()
+            with stop.saved():
+                recorder.evaluate()
         if saves or trainer.step % config.log_every == 0:
             counted, mark, waited = trainer.tokens, time.perf_counter(), batches.waited
         if last:
@@ -493,35 +498,3 @@ def _held(run_dir: str) -> Iterator[None]:
                 "another process trains this run", file=run_dir, mend="wait for it, or stop it"
             ) from error
         yield
-
-
-@contextlib.contextmanager
-def _on_signal() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, and Ctrl-C, in place of ending the process.
-
-    After Ctrl-C the end of the context raises KeyboardInterrupt; a second one raises it at once. Elsewhere than in the
-    main thread the event stays unset.
-    """
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    interrupted = False
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupted
-        interrupted = True
-        stop.set()
-        signal.signal(signal.SIGINT, before[signal.SIGINT])
-
-    handlers = {signal.SIGTERM: lambda number, frame: stop.set()}
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else somebody ignores it, or handles it
-        handlers[signal.SIGINT] = interrupt
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if interrupted:
-        raise KeyboardInterrupt

@@ -57,7 +57,7 @@ def write(run_dir: Path, step: int, contents: dict[str, bytes], described: dict[
     Raises CorpusmillError where the disk refuses; the latest checkpoint then stays what it was.
     """
     folder = run_dir / FOLDER
-    name = f"step-{step:08d}"
+    name = _name(step)
     described = {
         **described,
         "version": VERSION,
@@ -120,30 +120,34 @@ def check(run_dir: Path) -> str:
 
 
 def repair(run_dir: Path) -> int:
-    """Go back to the newest checkpoint that is whole: `latest` names it, the damaged ones are deleted.
+    """Go back to the newest checkpoint that is whole, whether or not `latest` is: the damaged ones are deleted.
 
     Gives its step, 0 where none is left and the run begins anew.
     """
     folder = run_dir / FOLDER
-    sweep(run_dir)
+    digests = {named["checkpoint"]: named["sha256"] for named in _named(folder)}
     whole = []
-    for named in _named(folder):
+    for path in sorted(folder.glob("step-*"), reverse=True):
         try:
-            whole.append((named, _check_whole(_open(run_dir, named)).step))
-        except CorpusmillError:  # this is what is being repaired: said by `check`, gone after `_prune`
-            continue
+            named = {"checkpoint": path.name, "sha256": digests.get(path.name) or sha256_of(path / DESCRIPTION)}
+            found = _check_whole(_open(run_dir, named))
+        except (CorpusmillError, OSError, ValueError, LookupError, TypeError):
+            continue  # this is what is being repaired: said by `check`, gone after `_prune`
+        if path.name == _name(found.step):
+            whole.append((named, found.step))
     if whole:
         _point(folder, [named for named, _ in whole])
     else:
         (folder / LATEST).unlink(missing_ok=True)
     _prune(folder, {named["checkpoint"] for named, _ in whole})
+    sweep(run_dir)
     return whole[0][1] if whole else 0
 
 
 def sweep(run_dir: Path) -> None:
     """Delete what an interrupted `write` left behind: half-written files, checkpoints `latest` does not name.
 
-    Where `latest` is missing or garbled whole checkpoints stay.
+    Where `latest` names no sound checkpoint first it may be wrong in what it leaves out, too: then all of them stay.
     """
     folder = run_dir / FOLDER
     for leftover in folder.glob(f"{TEMPORARY}*"):
@@ -151,8 +155,9 @@ def sweep(run_dir: Path) -> None:
             shutil.rmtree(leftover)
         else:
             leftover.unlink()
-    if named := {one["checkpoint"] for one in _named(folder)}:
-        _prune(folder, named)
+    with contextlib.suppress(CorpusmillError):
+        if _newest(run_dir) is not None:
+            _prune(folder, {one["checkpoint"] for one in _named(folder)})
 
 
 def _newest(run_dir: Path) -> Snapshot | None:
@@ -175,6 +180,10 @@ def _check_whole(found: Snapshot) -> Snapshot:
     for name in found.described["files"]:
         found.read(name)
     return found
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def _named(folder: Path) -> list[dict[str, str]]:

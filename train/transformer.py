@@ -127,7 +127,8 @@ class Attention(nn.Module):
         q, k, v = project(x, self.query, self.key, self.value)
         # Turned before heads and positions change places: the kernel's answer has its queries' layout in memory, and
         # this one is that of what comes before and after, so that nothing is copied.
-        dtype = torch.float32 if x.is_cpu else v.dtype  # a CPU's kernel for bfloat16 takes up to five times as long
+        narrow = x.is_cpu and v.dtype.itemsize < 4  # a CPU's kernel for bfloat16 takes up to five times as long
+        products, dtype = v.dtype, torch.float32 if narrow else v.dtype
         q = rotate(self.query_norm(q.view(batch, length, self.heads, self.d_head)), *turn).to(dtype).transpose(1, 2)
         k = rotate(self.key_norm(k.view(batch, length, self.kv_heads, self.d_head)), *turn).to(dtype).transpose(1, 2)
         v = v.to(dtype).view(batch, length, self.kv_heads, self.d_head).transpose(1, 2)
@@ -140,7 +141,7 @@ class Attention(nn.Module):
                 attended = F.scaled_dot_product_attention(
                     q, k, v, attn_mask=visible, is_causal=visible is None, enable_gqa=self.kv_heads != self.heads
                 )
-        return self.out(attended.transpose(1, 2).reshape(batch, length, width)), (k, v)
+        return self.out(attended.transpose(1, 2).reshape(batch, length, width).to(products)), (k, v)
 
 
 class FeedForward(nn.Module):

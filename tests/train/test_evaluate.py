@@ -62,6 +62,13 @@ def test_every_token_of_the_split_is_scored_once(shards_dir, kind, batch):
     assert (found["tokens"], found["bytes"]) == (700, validation.n_bytes)
 
 
+def test_an_evaluation_that_fails_leaves_the_model_as_it_was(shards_dir):
+    model = build(config_of("lstm").model, VOCABULARY, context=16)
+    with pytest.raises(ValueError, match="could not broadcast"):
+        evaluate(model, open_shards(shards_dir, "validation"), 8, 16, rows=8, costs=np.empty(1))
+    assert model.training
+
+
 @pytest.mark.parametrize("kind", MODELS)
 def test_rows_at_once_change_nothing_but_memory(shards_dir, kind):
     torch.manual_seed(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
@@ -19,6 +20,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from pipeline.errors import CorpusmillError, UsageError
 from pipeline.shards.read import open_shards
@@ -28,7 +30,8 @@ from train import checkpoint, snapshot
 from train.checkpoint import flatten, unflatten
 from train.config import TrainConfig
 from train.evaluate import load_model
-from train.loop import Trainer, _as_begun, _on_signal, _Recorder, train
+from train.loop import Trainer, _as_begun, _Recorder, train
+from train.signals import Stop
 
 MODELS = {
     "lstm": {"kind": "lstm", "layers": 2, "d_model": 32, "dropout": 0.1},
@@ -151,19 +154,59 @@ def test_ctrl_c_saves_and_then_interrupts(tmp_path, shards_dir):
     assert checkpoint_digests(tmp_path / "stopped") == checkpoint_digests(tmp_path / "whole")
 
 
-def test_a_second_ctrl_c_does_not_wait_for_the_step():
+@pytest.fixture
+def default_ctrl_c():
+    """Python's own way with Ctrl-C, which is ignored in what a shell has sent to the background."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with _on_signal() as stop:
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_step(default_ctrl_c):
+    stop = Stop()
+    with contextlib.suppress(KeyError), stop.listening():
+        signal.raise_signal(signal.SIGINT)
+        assert stop.told
+        with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
-            assert stop.is_set()
-            with pytest.raises(KeyboardInterrupt):
-                signal.raise_signal(signal.SIGINT)
-            raise KeyError  # what ends the context passes
-    except KeyError:
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+        raise KeyError  # what ends the context passes
+
+
+def test_ctrl_c_does_not_wait_while_all_steps_are_saved(default_ctrl_c):
+    stop = Stop()
+    with stop.listening():
+        with pytest.raises(KeyboardInterrupt), stop.saved():
+            signal.raise_signal(signal.SIGINT)
+        assert not stop.told
+
+    def go_on():
+        with stop.listening():
+            signal.raise_signal(signal.SIGINT)
+            with stop.saved():
+                raise AssertionError("what comes after the last save does not begin")
+
+    with pytest.raises(KeyboardInterrupt):
+        go_on()
+
+
+@pytest.mark.parametrize("eval_every", [0, 4])
+def test_ctrl_c_ends_an_evaluation_at_once_and_the_run_goes_on(tmp_path, shards_dir, default_ctrl_c, eval_every):
+    config = config_of("lstm", steps=8, eval_every=eval_every)
+    evaluated = []
+
+    def interrupt(module, arguments):
+        if not module.training:
+            evaluated.append(module)
+            signal.raise_signal(signal.SIGINT)
+
+    with register_module_forward_pre_hook(interrupt), pytest.raises(KeyboardInterrupt):
+        train(config, shards_dir, str(tmp_path / "run"))
+    assert len(evaluated) == 1
+    assert checkpoint.latest(tmp_path / "run").step == (eval_every or 8)
+    assert train(config, shards_dir, str(tmp_path / "run"))["finished"]
+    train(config, shards_dir, str(tmp_path / "whole"))
+    assert checkpoint_digests(tmp_path / "run") == checkpoint_digests(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -385,6 +428,25 @@ def test_a_run_killed_before_its_last_deletion_keeps_no_older_checkpoint(finishe
     (folder / "latest").write_text("garbled")
     snapshot.sweep(finished)
     assert (folder / "step-00000014").exists()
+
+
+def test_a_damaged_latest_costs_no_checkpoint(finished, shards_dir):
+    folder, config = finished / "checkpoints", config_of("lstm")
+    files = train(config, shards_dir, str(finished))["files"]
+    sound = (folder / "latest").read_bytes()
+    (finished / "result.json").unlink()
+    for damaged in (sound.replace(b'"sha256": "', b'"sha256": "0'), sound.replace(b"step-00000014", b"step-00000015")):
+        (folder / "latest").write_bytes(damaged)
+        with pytest.raises(CorpusmillError, match="damaged checkpoint"):
+            train(config, shards_dir, str(finished))
+        (folder / "latest").write_bytes(sound)  # as the message says
+        assert checkpoint.latest(finished).step == 14
+    for damage in (lambda: (folder / "latest").write_bytes(damaged), (folder / "latest").unlink):
+        damage()
+        shutil.copytree(folder / "step-00000014", folder / "step-00000099")  # whole, but not what its name says
+        assert snapshot.repair(finished) == 14
+        assert sorted(path.name for path in folder.iterdir()) == ["latest", "step-00000014"]
+    assert train(config, shards_dir, str(finished))["files"] == files
 
 
 def test_second_process_is_kept_out(tmp_path, shards_dir):

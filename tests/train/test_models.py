@@ -61,6 +61,18 @@ def test_reading_in_pieces_equals_reading_whole(name, cuts):
     torch.testing.assert_close(torch.cat(pieces, 1), whole, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["transformer", "normed"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_transformer_may_have_weights_of_another_type(name, dtype):
+    tokens = torch.randint(0, 50, (2, 9), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected, _ = model_of(name)(tokens)
+        first, state = model_of(name).to(dtype)(tokens[:, :5])
+        second, _ = model_of(name).to(dtype)(tokens[:, 5:], state)
+    logits = torch.cat((first, second), 1)
+    assert (logits - expected).norm() < 0.1 * expected.norm()
+
+
 def test_transformer_slides_beyond_its_context():
     """In one layer, each token past the context sees exactly the context - 1 tokens before it, wherever they stand."""
     torch.manual_seed(1)
