@@ -192,7 +192,7 @@ class TrainConfig(Section):
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
-        description="of matrix products, but on a CPU not those of attention, and with bf16 on a GPU of what flows from "
+        description="of matrix products (on a CPU not those of attention), and with bf16 on a GPU of what flows from "
         "block to block; auto: bf16 where the hardware has it",
     )
     compile: bool | None = Field(
